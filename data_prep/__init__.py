@@ -1,0 +1,1 @@
+"""Data preparation: from audio files to shards of segments."""

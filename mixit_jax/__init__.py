@@ -1,0 +1,1 @@
+"""Unsupervised pre-training for music source separation in JAX."""

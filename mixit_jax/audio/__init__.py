@@ -1,0 +1,1 @@
+"""Audio files in and out, spectrograms, segments and their activity."""

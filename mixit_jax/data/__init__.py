@@ -1,0 +1,1 @@
+"""Records of audio segments and the Grain pipelines over them."""

@@ -1,0 +1,1 @@
+"""Trained separators at work: load, separate, select channels, evaluate."""

@@ -1,0 +1,1 @@
+"""Losses, assignments, channel selection and scores."""

@@ -1,0 +1,1 @@
+"""The separator: band-split TF-Locoformer, long recordings, weights of other formats."""

@@ -1,0 +1,1 @@
+"""Training: configuration, mesh, state, steps, checkpoints, telemetry and the loop."""
