@@ -1,0 +1,151 @@
+"""The manifest of a prepared data set: what its shards hold and how they were made."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Self, TypedDict
+
+from mixit_jax.errors import UserError
+
+MANIFEST_NAME = "manifest.json"
+VERSION = 1
+
+
+class ShardEntry(TypedDict):
+  """One shard: its path relative to the folder, and its number of records."""
+
+  file: str
+  records: int
+
+
+class SkippedFile(TypedDict):
+  """A file that the preparation left out, and why."""
+
+  file: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+  """What the shards of a data set hold; stored as `manifest.json` beside them.
+
+  The preparation writes it last, so its presence says that the set is complete.
+
+  Attributes:
+    kind: the data set, "fma" or "musdb".
+    sample_rate: in Hz.
+    seconds: length of every segment.
+    hop_seconds: distance of successive segments of a track.
+    num_channels: channels of every segment.
+    codec: "flac" or "wav".
+    splits: shards by split ("train", "valid", "test") and source ("mixture" or the
+      name of a stem).
+    songs: whole songs by split, as folders relative to the manifest.
+    skipped: files that were left out, and why.
+    version: version of this format.
+  """
+
+  kind: str
+  sample_rate: int
+  seconds: float
+  hop_seconds: float
+  num_channels: int
+  codec: str
+  splits: dict[str, dict[str, list[ShardEntry]]]
+  songs: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+  skipped: list[SkippedFile] = dataclasses.field(default_factory=list)
+  version: int = VERSION
+
+  @property
+  def fingerprint(self) -> str:
+    """Hash over the format, the shard list and the counts: equal for equal data.
+
+    It depends neither on the place of the folder, nor on songs and skipped files,
+    which no random draw of the pipelines depends on.
+    """
+    content = dataclasses.asdict(self)
+    del content["songs"], content["skipped"]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+  def shards(self, folder: Path, split: str, source: str) -> list[ShardEntry]:
+    """Returns the shards of a source; `folder` is named in errors.
+
+    Raises:
+      UserError: if the data set has no such split or source.
+    """
+    if split not in self.splits:
+      raise UserError(
+        f"{folder}: has no split {split!r}, only {_listed(self.splits)};"
+        " name one of these or prepare the data again"
+      )
+    sources = self.splits[split]
+    if source not in sources:
+      raise UserError(
+        f"{folder}: split {split!r} has no source {source!r}, only"
+        f" {_listed(sources)}; is this the right data set?"
+      )
+    return sources[source]
+
+  def save(self, folder: Path) -> None:
+    """Writes the manifest into the folder, atomically."""
+    path = Path(folder) / MANIFEST_NAME
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    content = {**dataclasses.asdict(self), "fingerprint": self.fingerprint}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(
+      json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8"
+    )
+    temporary.replace(path)
+
+  @classmethod
+  def load(cls, folder: Path) -> Self:
+    """Reads the manifest of a folder.
+
+    Raises:
+      UserError: if it is missing, unreadable, of another version, or was changed.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    try:
+      content = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+      raise UserError(
+        f"{path}: not found; give the folder that `python -m data_prep.fma` or"
+        " `data_prep.musdb` wrote, and let the preparation finish"
+      ) from None
+    except (OSError, ValueError) as error:
+      raise UserError(
+        f"{path}: cannot be read ({error}); prepare the data again"
+      ) from error
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != VERSION:
+      raise UserError(
+        f"{path}: expected version {VERSION} of the manifest, found {version};"
+        " prepare the data again with this version of mixit_jax"
+      )
+    stated = content.pop("fingerprint", None)
+    _check_keys(path, content, cls)
+    manifest = cls(**content)
+    if stated != manifest.fingerprint:
+      raise UserError(
+        f"{path}: its fingerprint does not fit its shard list; it was edited:"
+        " prepare the data again"
+      )
+    return manifest
+
+
+def _check_keys(path: Path, content: dict[str, Any], cls: type) -> None:
+  """Raises a UserError unless the keys are those of the class."""
+  fields = {field.name for field in dataclasses.fields(cls)}
+  if missing := fields - content.keys():
+    raise UserError(f"{path}: lacks {_listed(missing)}; prepare the data again")
+  if unknown := content.keys() - fields:
+    raise UserError(
+      f"{path}: has unknown keys {_listed(unknown)}; prepare the data again"
+    )
+
+
+def _listed(names: Any) -> str:
+  """Returns the names in one line, in order."""
+  return ", ".join(repr(name) for name in sorted(names))

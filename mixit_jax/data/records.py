@@ -1,0 +1,279 @@
+"""Segments of music in ArrayRecord shards, and the manifest that describes them.
+
+A record is an ordinary 16-bit FLAC (or WAV) file in bytes, so that any program can
+read a shard. The title of the file is the track the segment was cut from, and its
+comment is `start=<seconds>`. Shards lie in one folder per source ("mixture" for
+unlabeled music, or the name of a stem), beside `manifest.json`:
+
+    <folder>/manifest.json
+    <folder>/<source>/<split>-00000-of-00016.arrayrecord
+"""
+
+import bisect
+import dataclasses
+import io
+import itertools
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple, SupportsIndex
+
+import numpy as np
+import soundfile
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from mixit_jax.data.manifest import Manifest
+from mixit_jax.errors import UserError
+
+__all__ = [
+  "Manifest",
+  "RecordError",
+  "RecordPlace",
+  "Segment",
+  "ShardSource",
+  "decode_segment",
+  "encode_segment",
+  "open_shards",
+  "write_shard",
+]
+
+Codec = Literal["flac", "wav"]
+
+_PCM_SCALE = 32768.0  # what 16-bit readers divide by
+_START = "start="
+
+
+class RecordError(UserError):
+  """A record that cannot be read or made; the message says which."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+  """A stretch of music.
+
+  Attributes:
+    audio: samples, float32 [C, L].
+    track: the track that it was cut from, such as its relative file name.
+    start: where in the track it starts, in seconds.
+  """
+
+  audio: np.ndarray
+  track: str
+  start: float
+
+
+class RecordPlace(NamedTuple):
+  """Where a record lies, and the track that its segment was cut from."""
+
+  shard: Path
+  number: int
+  track: str
+
+
+def encode_segment(segment: Segment, sample_rate: int, codec: Codec = "flac") -> bytes:
+  """Returns the segment as a 16-bit FLAC or WAV file.
+
+  Samples of 16-bit recordings survive unchanged. A segment that 16 bits cannot hold
+  (decoded MP3s reach peaks of 1.6) is scaled down to a peak of 1, never clipped.
+
+  Raises:
+    RecordError: if the segment holds no samples, or samples that are not finite.
+  """
+  audio = np.asarray(segment.audio, np.float64)
+  where = f"segment of {segment.track!r} at {segment.start:g} s"
+  if audio.ndim != 2 or audio.size == 0:
+    raise RecordError(f"{where}: expected samples [C, L], found shape {audio.shape}")
+  if not np.isfinite(audio).all():
+    raise RecordError(f"{where}: holds samples that are not finite")
+  top = (_PCM_SCALE - 1) / _PCM_SCALE
+  if audio.max() > top or audio.min() < -1.0:
+    audio = audio * (top / np.abs(audio).max())
+  pcm = np.round(audio * _PCM_SCALE).astype(np.int16)
+  buffer = io.BytesIO()
+  with soundfile.SoundFile(
+    buffer,
+    "w",
+    samplerate=sample_rate,
+    channels=pcm.shape[0],
+    format=codec.upper(),
+    subtype="PCM_16",
+  ) as file:
+    file.title = segment.track
+    file.comment = f"{_START}{segment.start!r}"
+    file.write(pcm.T)
+  return buffer.getvalue()
+
+
+def decode_segment(data: bytes, name: str = "record") -> Segment:
+  """Returns the segment that `encode_segment` made `data` of.
+
+  Raises:
+    RecordError: if the bytes are no such file; the message starts with `name`.
+  """
+  return _decode(data, name)[0]
+
+
+def _decode(data: bytes, name: str, samples: bool = True) -> tuple[Segment, int]:
+  """Returns the segment (without its samples unless asked for) and its rate."""
+  try:
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+      expected = file.frames if samples else 0
+      audio = file.read(expected, dtype="float32", always_2d=True)
+      track, comment, rate = file.title, file.comment, file.samplerate
+  except (RuntimeError, ValueError, OSError) as error:
+    raise RecordError(f"{name}: cannot be decoded ({error})") from error
+  if len(audio) != expected:
+    raise RecordError(f"{name}: {len(audio)} samples of {expected} can be decoded")
+  try:
+    start = float(comment.removeprefix(_START))
+  except ValueError:
+    raise RecordError(
+      f"{name}: expected the comment '{_START}<seconds>', found {comment!r}"
+    ) from None
+  # Copied, so that each channel lies in one piece and the samples can be written to.
+  return Segment(np.ascontiguousarray(audio.T), track, start), rate
+
+
+def write_shard(path: Path, records: Iterable[bytes]) -> int:
+  """Writes a shard that allows fast random access; returns its number of records.
+
+  The shard appears under its name only when it is complete: it is written beside
+  it, under a hidden name, and then renamed.
+
+  Raises:
+    UserError: if the shard cannot be written, for instance to a full disk.
+  """
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  count = 0
+  try:
+    # Groups of one record: a random read then decodes nothing but its own record.
+    writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
+    try:
+      for record in records:
+        try:
+          writer.write(record)
+        except RuntimeError as error:
+          raise UserError(f"{path}: cannot be written ({error})") from error
+        count += 1
+    finally:
+      try:
+        writer.close()
+      except RuntimeError as error:
+        raise UserError(f"{path}: cannot be written ({error})") from error
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
+  return count
+
+
+def open_shards(folder: Path, split: str, source: str) -> "ShardSource":
+  """Opens all shards of one source ("mixture" or a stem) of one split.
+
+  Raises:
+    UserError: if the manifest, the split, the source or a shard is missing, or a
+      shard is truncated or does not hold the number of records the manifest states.
+  """
+  return ShardSource(Path(folder), Manifest.load(folder), split, source)
+
+
+class ShardSource:
+  """The segments of one source and split; a random access data source for Grain.
+
+  Record ids count the records of all shards in the order of the manifest. Reading
+  is thread-safe.
+
+  Attributes:
+    manifest: the manifest of the data set.
+    split: the split.
+    source: the source.
+  """
+
+  def __init__(self, folder: Path, manifest: Manifest, split: str, source: str):
+    self.manifest = manifest
+    self.split = split
+    self.source = source
+    shards = [s for s in manifest.shards(folder, split, source) if s["records"] > 0]
+    self._paths = [folder / shard["file"] for shard in shards]
+    with ThreadPoolExecutor(16) as pool:
+      self._readers = list(
+        pool.map(_open_shard, self._paths, [shard["records"] for shard in shards])
+      )
+    self._ends = list(itertools.accumulate(shard["records"] for shard in shards))
+    if not self._ends:
+      raise UserError(
+        f"{folder}: source {source!r} of split {split!r} holds no record;"
+        " prepare the data again from more music"
+      )
+
+  def __len__(self) -> int:
+    """Number of records."""
+    return self._ends[-1]
+
+  def __getitem__(self, record: SupportsIndex) -> Segment:
+    """Reads one segment.
+
+    Raises:
+      RecordError: if the record is corrupt; it names the shard and the record.
+      IndexError: if there is no such record.
+    """
+    return self._read(record, samples=True)
+
+  def place(self, record: SupportsIndex) -> RecordPlace:
+    """Returns where a record lies and the track of its segment; decodes no audio.
+
+    Raises:
+      RecordError: if the record is corrupt; it names the shard and the record.
+      IndexError: if there is no such record.
+    """
+    shard, number = self._locate(record)
+    track = self._read(record, samples=False).track
+    return RecordPlace(self._paths[shard], number, track)
+
+  def _locate(self, record: SupportsIndex) -> tuple[int, int]:
+    """Returns the shard and the number of the record in it."""
+    index = record.__index__()
+    if not 0 <= index < len(self):
+      raise IndexError(f"record {index} of {len(self)}")
+    shard = bisect.bisect_right(self._ends, index)
+    return shard, index - (self._ends[shard - 1] if shard else 0)
+
+  def _read(self, record: SupportsIndex, samples: bool) -> Segment:
+    shard, number = self._locate(record)
+    name = f"{self._paths[shard]}, record {number}"
+    try:
+      data = self._readers[shard][number]
+    except (RuntimeError, ValueError, OSError) as error:
+      raise RecordError(
+        f"{name}: cannot be read ({error}); the shard is damaged: delete it and"
+        " prepare the data again"
+      ) from error
+    segment, rate = _decode(data, name, samples)
+    if rate != self.manifest.sample_rate:
+      raise RecordError(
+        f"{name}: expected {self.manifest.sample_rate} Hz as in the manifest,"
+        f" found {rate} Hz; prepare the data again"
+      )
+    return segment
+
+
+def _open_shard(path: Path, records: int) -> ArrayRecordDataSource:
+  """Opens a shard and checks that it holds as many records as stated."""
+  again = "delete it and prepare the data again"
+  if not path.is_file():
+    raise UserError(f"{path}: the shard is missing; copy it or prepare the data again")
+  try:
+    reader = ArrayRecordDataSource(str(path))
+  except (RuntimeError, ValueError, OSError) as error:
+    raise UserError(
+      f"{path}: the shard is truncated or damaged ({error}); {again}"
+    ) from error
+  if len(reader) != records:
+    raise UserError(
+      f"{path}: expected {records} records as in the manifest, found {len(reader)};"
+      f" {again}"
+    )
+  return reader
