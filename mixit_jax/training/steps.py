@@ -1,0 +1,164 @@
+"""One training step and one validation step, as pure functions for `jit`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from mixit_jax.training.config import Config
+from mixit_jax.training.losses import Batch, Loss
+from mixit_jax.training.mesh import BATCH_AXES, replicated, state_sharding
+from mixit_jax.training.optimizer import learning_rate
+from mixit_jax.training.state import Params, TrainState, split_params
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_train_step(
+  loss: Loss,
+  optimizer: optax.GradientTransformation,
+  config: Config,
+  mesh: Mesh | None = None,
+) -> TrainStep:
+  """The update of one step.
+
+  The batch is divided into `run.accumulation` parts whose mean gradient makes one
+  update, so their number changes memory, not results. Dropout is drawn from (seed,
+  index of the example). A non-finite loss or gradient leaves parameters and optimizer
+  as they are and is counted.
+
+  Args:
+    loss: see `losses.make_loss`.
+    optimizer: over the trainable parameters.
+    config: the run's configuration.
+    mesh: devices that hold state and batch; None on a single device.
+
+  Returns:
+    Function of (state, batch) to the next state and metrics, each a scalar or [N].
+  """
+  frozen, run = config.frozen, config.run
+  dropout = max(config.model.dropout, config.model.attention_dropout) > 0
+
+  def gradients(params: Params, batch: Batch) -> tuple[Params, dict[str, jax.Array]]:
+    trainable, fixed = split_params(params, frozen)
+
+    def mean_loss(trainable: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
+      keys = _example_keys(run.seed, batch["index"]) if dropout else None
+      values, metrics = loss({**trainable, **fixed}, batch, keys)
+      return jnp.mean(values), jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+
+    (value, metrics), grads = jax.value_and_grad(mean_loss, has_aux=True)(trainable)
+    return grads, {"loss": value, **metrics}
+
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    params = state.params if mesh is None else _gather(state.params, mesh)
+    grads, metrics = _accumulate(gradients, params, batch, run.accumulation, mesh)
+    if mesh is not None:
+      grads = jax.lax.with_sharding_constraint(grads, state_sharding(grads, mesh))
+    grad_norm = optax.global_norm(grads)
+    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
+
+    trainable, fixed = split_params(state.params, frozen)
+    updates, opt_state = optimizer.update(grads, state.opt_state, trainable)
+    params = {**optax.apply_updates(trainable, updates), **fixed}
+    ema = _running_mean(state.ema, params, config.optimizer.ema)
+    skipped = 1 - finite.astype(jnp.int32)
+    rate = learning_rate(
+      state.step - state.skipped, config.optimizer, run.steps_per_epoch
+    )
+    next_state = TrainState(
+      step=state.step + 1,
+      params=_choose(finite, params, state.params),
+      opt_state=_choose(finite, opt_state, state.opt_state),
+      ema=_choose(finite, ema, state.ema),
+      skipped=state.skipped + skipped,
+      skipped_in_row=(state.skipped_in_row + 1) * skipped,
+    )
+    return next_state, {
+      **metrics,
+      "grad_norm": grad_norm,
+      "learning_rate": rate,
+      "skipped_steps": next_state.skipped,
+      "skipped_in_row": next_state.skipped_in_row,
+    }
+
+  return step
+
+
+def make_valid_step(
+  loss: Loss,
+) -> Callable[[Params, Batch, jax.Array], dict[str, jax.Array]]:
+  """Weighted sums over a validation batch, without dropout.
+
+  Returns:
+    Function of (params, batch, weights [B]) to sums over the batch of loss and
+    metrics, each example times its weight, and the sum of the weights. A weight of 0
+    takes padding out.
+  """
+
+  def step(params: Params, batch: Batch, weights: jax.Array) -> dict[str, jax.Array]:
+    values, metrics = loss(params, batch, None)
+
+    def weighted(x: jax.Array) -> jax.Array:
+      w = weights.reshape(-1, *(1,) * (x.ndim - 1))
+      return jnp.sum(jnp.where(w > 0, w * x, 0.0), axis=0)
+
+    sums = jax.tree.map(weighted, {"loss": values, **metrics})
+    return {**sums, "weight": jnp.sum(weights)}
+
+  return step
+
+
+def _example_keys(seed: int, index: jax.Array) -> jax.Array:
+  """Dropout keys [B] from the run's seed and the examples' indices [B]."""
+  key = jax.random.key(seed)
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+
+
+def _gather(params: Params, mesh: Mesh) -> Params:
+  """Parameters whole on every device: they travel, the larger activations do not."""
+  return jax.lax.with_sharding_constraint(params, replicated(mesh))
+
+
+def _accumulate(
+  gradients: Callable[[Params, Batch], tuple[Params, dict[str, jax.Array]]],
+  params: Params,
+  batch: Batch,
+  parts: int,
+  mesh: Mesh | None,
+) -> tuple[Params, dict[str, jax.Array]]:
+  """Mean gradients and metrics over equal parts of the batch, one after the other."""
+  if parts == 1:
+    return gradients(params, batch)
+
+  def divide(x: jax.Array) -> jax.Array:
+    # Every part takes examples from every device, so none has to move.
+    x = jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
+    if mesh is not None:
+      x = jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P(None, BATCH_AXES)))
+    return x
+
+  def add(total: Any, part: Batch) -> tuple[Any, None]:
+    return jax.tree.map(jnp.add, total, gradients(params, part)), None
+
+  divided = jax.tree.map(divide, batch)
+  first = jax.tree.map(lambda x: x[0], divided)
+  zeros = jax.tree.map(
+    lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, params, first)
+  )
+  total, _ = jax.lax.scan(add, zeros, divided)
+  return jax.tree.map(lambda x: x / parts, total)
+
+
+def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
+  return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def _running_mean(mean: Params | None, params: Params, decay: float) -> Params | None:
+  if mean is None:
+    return None
+  return jax.tree.map(lambda m, p: decay * m + (1 - decay) * p, mean, params)
