@@ -202,6 +202,8 @@ class ShardSource:
       self._readers = list(
         pool.map(_open_shard, self._paths, [shard["records"] for shard in shards])
       )
+    length = round(manifest.seconds * manifest.sample_rate)
+    self._shape = (manifest.num_channels, length)
     self._ends = list(itertools.accumulate(shard["records"] for shard in shards))
     if not self._ends:
       raise UserError(
@@ -256,6 +258,12 @@ class ShardSource:
       raise RecordError(
         f"{name}: expected {self.manifest.sample_rate} Hz as in the manifest,"
         f" found {rate} Hz; prepare the data again"
+      )
+    if samples and segment.audio.shape != self._shape:
+      raise RecordError(
+        f"{name}: expected {self._shape[0]} channels of {self._shape[1]} samples as in"
+        f" the manifest, found {segment.audio.shape[0]} of {segment.audio.shape[1]};"
+        " prepare the data again"
       )
     return segment
 

@@ -1,0 +1,70 @@
+"""Random draws that are pure functions of a seed and a position in a stream.
+
+No draw depends on state, so a stream can be entered at any position, by any number
+of threads and hosts, and gives the same examples.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import grain
+import numpy as np
+
+from mixit_jax.data.records import Segment, ShardSource, open_shards
+from mixit_jax.errors import UserError
+
+
+def stream_seed(seed: int, *names: str) -> int:
+  """Returns the seed in [0, 2^32) of a stream, hashed from the run's seed and names.
+
+  Grain seeds epoch e of a shuffle with seed + e: were the seeds of two streams
+  neighbors, one stream would repeat the order of the other an epoch later.
+  """
+  text = json.dumps([int(seed), *names])
+  return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+def random_generator(stream: int, index: int) -> np.random.Generator:
+  """Returns the generator of one position of a stream."""
+  return np.random.default_rng((stream, index))
+
+
+def record_order(num_records: int, stream: int) -> grain.MapDataset:
+  """Returns an endless stream of record ids: every epoch holds each record once.
+
+  Every epoch has its own order.
+  """
+  return grain.MapDataset.range(num_records).shuffle(seed=stream).repeat()
+
+
+def open_checked(
+  folder: Path, split: str, source: str, seconds: float, sample_rate: int
+) -> ShardSource:
+  """Opens shards and checks them against what the configuration asks for.
+
+  Raises:
+    UserError: as `open_shards` does, if the sample rate differs, or if the segments
+      are shorter than the crop.
+  """
+  shards = open_shards(folder, split, source)
+  manifest = shards.manifest
+  if manifest.sample_rate != sample_rate:
+    raise UserError(
+      f"{folder}: holds audio at {manifest.sample_rate} Hz, the configuration asks"
+      f" for {sample_rate} Hz; change the configuration or prepare the data again"
+    )
+  if not 0 < seconds <= manifest.seconds:
+    raise UserError(
+      f"{folder}: cannot crop {seconds:g} s from segments of {manifest.seconds:g} s;"
+      " change the crop of the configuration or prepare longer segments"
+    )
+  return shards
+
+
+def random_crop(
+  segment: Segment, length: int, generator: np.random.Generator
+) -> np.ndarray:
+  """Returns `length` successive samples of a segment, float32 [C, length]."""
+  start = int(generator.integers(segment.audio.shape[1] - length + 1))
+  return segment.audio[:, start : start + length]

@@ -1,0 +1,144 @@
+"""Whole songs with their stems: one folder per song, one file per stem."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mixit_jax.audio.files import AUDIO_SUFFIXES, read_audio
+from mixit_jax.errors import UserError
+
+STEM_NAMES = ("bass", "drums", "vocals", "other")
+MIXTURE_NAME = "mixture"
+
+# Encoders pad by up to some thousand samples; more is another recording.
+_MAX_DIFFERENCE_SECONDS = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Song:
+  """A song and its stems.
+
+  Attributes:
+    name: name of its folder.
+    references: the stems, float32 [N, C, L].
+    mixture: the song, float32 [C, L].
+  """
+
+  name: str
+  references: np.ndarray
+  mixture: np.ndarray
+
+
+def find_songs(folder: Path, stems: Sequence[str] = STEM_NAMES) -> list[Path]:
+  """Returns the song folders in a folder, in order, or the folder if it is a song.
+
+  A song folder holds a file for every stem, such as `bass.wav`, in any audio format.
+  Folders that hold no stem at all are passed over.
+
+  Raises:
+    UserError: if the folder is missing or holds no song, or if a song lacks a stem
+      or has two files for one.
+  """
+  folder = Path(folder)
+  if not folder.is_dir():
+    raise UserError(f"{folder}: not found; give a folder of song folders")
+  places = [folder, *sorted(place for place in folder.iterdir() if place.is_dir())]
+  songs = [place for place in places if _stem_files(place, stems)]
+  if not songs:
+    raise UserError(
+      f"{folder}: holds no song; expected song folders with the files"
+      f" {', '.join(f'{stem}.wav' for stem in stems)} (or another audio format)"
+    )
+  for song in songs:
+    files = _stem_files(song, stems)
+    missing = [stem for stem in stems if stem not in files]
+    if missing:
+      raise UserError(
+        f"{song}: lacks a file for {', '.join(missing)}; add it (silence, if the song"
+        " has no such stem) or move the song away"
+      )
+  return songs
+
+
+def read_song(
+  folder: Path,
+  stems: Sequence[str] = STEM_NAMES,
+  sample_rate: int = 44100,
+  num_channels: int = 2,
+) -> Song:
+  """Reads a song folder.
+
+  The mixture is the file `mixture` if there is one, else the sum of the stems. Files
+  whose lengths differ by no more than 0.1 s, as encoders leave them, are cut to the
+  shortest.
+
+  Raises:
+    UserError: if a stem is missing, or if lengths differ by more than 0.1 s.
+    AudioError: if a file cannot be read.
+  """
+  folder = Path(folder)
+  files = _stem_files(folder, [*stems, MIXTURE_NAME])
+  if missing := [stem for stem in stems if stem not in files]:
+    raise UserError(f"{folder}: lacks a file for {', '.join(missing)}")
+  audio = {
+    name: read_audio(path, sample_rate, num_channels) for name, path in files.items()
+  }
+  lengths = {name: samples.shape[1] for name, samples in audio.items()}
+  shortest = min(lengths, key=lengths.__getitem__)
+  longest = max(lengths, key=lengths.__getitem__)
+  length = lengths[shortest]
+  if lengths[longest] - length > _MAX_DIFFERENCE_SECONDS * sample_rate:
+    raise UserError(
+      f"{folder}: expected files of equal length, found {files[longest].name} of"
+      f" {lengths[longest] / sample_rate:.2f} s and {files[shortest].name} of"
+      f" {length / sample_rate:.2f} s; cut or pad them"
+    )
+  references = np.stack([audio[stem][:, :length] for stem in stems])
+  if MIXTURE_NAME in audio:
+    mixture = np.ascontiguousarray(audio[MIXTURE_NAME][:, :length])
+  else:
+    mixture = references.sum(axis=0)
+  return Song(folder.name, references, mixture)
+
+
+def song_chunks(
+  song: Song, length: int, hop: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Yields the chunks of a song, all of the same length.
+
+  Only whole chunks are cut, except from a song that is shorter than one: it gives
+  one chunk, padded with zeros at the end.
+
+  Args:
+    song: the song.
+    length: samples of a chunk.
+    hop: samples from one chunk to the next.
+
+  Yields:
+    references float32 [N, C, length] and mixture float32 [C, length].
+  """
+  references, mixture = song.references, song.mixture
+  if (missing := length - mixture.shape[1]) > 0:
+    references = np.pad(references, ((0, 0), (0, 0), (0, missing)))
+    mixture = np.pad(mixture, ((0, 0), (0, missing)))
+  for start in range(0, mixture.shape[1] - length + 1, hop):
+    stop = start + length
+    yield references[..., start:stop], mixture[:, start:stop]
+
+
+def _stem_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+  """Returns the audio files of a folder that are named as asked for, by name."""
+  by_lower = {name.lower(): name for name in names}
+  found: dict[str, Path] = {}
+  for path in sorted(folder.iterdir()):
+    name = by_lower.get(path.stem.lower())
+    if name is None or path.suffix.lower() not in AUDIO_SUFFIXES:
+      continue
+    if name in found:
+      raise UserError(
+        f"{folder}: has both {found[name].name} and {path.name}; keep one of them"
+      )
+    found[name] = path
+  return found

@@ -1,0 +1,98 @@
+"""Labeled music: dynamic mixing of single stems."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+
+from mixit_jax.data.draws import (
+  open_checked,
+  random_crop,
+  random_generator,
+  record_order,
+  stream_seed,
+)
+from mixit_jax.errors import UserError
+
+# Below this (-100 dB) a crop is silence and is not made louder.
+_MIN_RMS = 1e-5
+
+# Record id of a stem that was dropped.
+DROPPED = -1
+
+
+def dynamic_mixes(
+  folder: Path,
+  split: str,
+  stems: Sequence[str],
+  seconds: float,
+  sample_rate: int,
+  seed: int,
+  drop: float = 0.05,
+  gain_db: float = 10.0,
+) -> grain.MapDataset:
+  """Returns an endless stream of random mixes of stems (paper section 4.2).
+
+  Every stem is a segment of its own song: each stem runs through its segments in an
+  order of its own, all of them once per epoch of that stem. A segment is cropped at
+  random, normalized to an RMS of 1 and scaled by a random gain. Each stem is dropped
+  (silent) with probability `drop`, but never all of them. The mixture is the sum of
+  the references.
+
+  Example i is a pure function of (seed, i) and of the data.
+
+  Args:
+    folder: prepared data with one source per stem.
+    split: "train", "valid" or "test".
+    stems: the sources, in the order of the references.
+    seconds: length of the crops.
+    sample_rate: the rate in Hz the data must have.
+    seed: seed of the run.
+    drop: probability that a stem is silent, in [0, 1).
+    gain_db: gains are uniform in [-gain_db, gain_db].
+
+  Returns:
+    Examples with
+      references: the stems, float32 [N, C, L];
+      index: position in the stream, int64 [];
+      records: ids of the records, each in its own stem, -1 for a dropped stem,
+        int64 [N].
+
+  Raises:
+    UserError: if the data is missing, damaged, or does not fit the arguments.
+    RecordError: at reading, if a record is corrupt.
+  """
+  if not stems or len(set(stems)) != len(stems):
+    raise UserError(f"stems: expected different names, found {list(stems)}")
+  if not 0 <= drop < 1:
+    raise UserError(f"drop: expected a probability below 1, found {drop:g}")
+  if gain_db < 0:
+    raise UserError(f"gain_db: expected at least 0, found {gain_db:g}")
+  shards = [open_checked(folder, split, stem, seconds, sample_rate) for stem in stems]
+  channels = shards[0].manifest.num_channels
+  length = round(seconds * sample_rate)
+  draws = stream_seed(seed, "mixes", split)
+
+  def load(index: int, records: tuple[int, ...]) -> dict[str, Any]:
+    generator = random_generator(draws, index)
+    kept = generator.random(len(stems)) >= drop
+    kept[generator.integers(len(stems))] |= not kept.any()
+    gains = 10 ** (generator.uniform(-gain_db, gain_db, len(stems)) / 20)
+    references = np.zeros((len(stems), channels, length), np.float32)
+    for stem in np.flatnonzero(kept):
+      crop = random_crop(shards[stem][records[stem]], length, generator)
+      rms = np.sqrt(np.mean(np.square(crop, dtype=np.float64)))
+      references[stem] = crop * np.float32(gains[stem] / max(rms, _MIN_RMS))
+    return {
+      "references": references,
+      "index": np.int64(index),
+      "records": np.where(kept, records, DROPPED).astype(np.int64),
+    }
+
+  orders = [
+    record_order(len(source), stream_seed(seed, "order", split, stem))
+    for stem, source in zip(stems, shards, strict=True)
+  ]
+  return grain.experimental.ZipMapDataset(orders).map_with_index(load)
