@@ -1,0 +1,1 @@
+"""Speed of this package beside a PyTorch baseline written for the purpose."""
