@@ -1,0 +1,145 @@
+"""Decodes any common audio file, or says in one line why it cannot.
+
+soundfile decodes WAV, FLAC, MP3, Ogg and others; what it cannot open (M4A, AAC, WMA)
+is left to PyAV, where the optional extra `formats` is installed. Headers are not
+believed: the length is what the decoder delivers.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from mixit_jax.audio import flac
+from mixit_jax.errors import UserError
+
+_BLOCK = 1 << 18  # values decoded at once
+_RATES = range(1_000, 1_000_000)  # Hz; others come from broken headers
+_NO_OTHER_FILES = {"protocol_whitelist": ""}  # a playlist must not open its entries
+
+
+class AudioError(UserError):
+  """An audio file that cannot be read, used or written; the message names it."""
+
+
+class _Stream(soundfile.SoundFile):
+  """A file that is read once, from its start to its end.
+
+  soundfile seeks after every read. That fails in FLAC files whose headers are wrong
+  or lack the number of samples, and is never needed here.
+  """
+
+  def seekable(self) -> bool:
+    """Keeps soundfile from seeking."""
+    return False
+
+
+def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
+  """Decodes a file as it is, with its own rate and its own channels.
+
+  A file that ends early without an error of the decoder, as a cut MP3 does, gives
+  what it holds. Any error of the decoder refuses the file: nothing is patched.
+
+  Args:
+    source: Path of the file, or its content.
+    name: How errors name the file; by default its path.
+
+  Returns:
+    Audio of shape [C, L], float32 and finite, L > 0, and its sample rate in Hz.
+
+  Raises:
+    AudioError: The file is missing, is no audio, is damaged, is empty, holds
+      samples that are not finite, or changes its rate or its channels on the way.
+  """
+  name = name or (str(source) if isinstance(source, Path) else "audio in memory")
+  if isinstance(source, Path) and not source.is_file():
+    raise AudioError(f"{name}: expected an audio file, found none")
+  try:
+    stream = _Stream(io.BytesIO(source) if isinstance(source, bytes) else source)
+  except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
+    audio, rate = _decode_with_av(source, name, error)
+  else:
+    with stream:
+      audio, rate = _read(stream, name), stream.samplerate
+      if stream.format == "FLAC":
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        _check_rates({rate} | flac.frame_rates(content), name)
+  if audio.shape[1] == 0:
+    raise AudioError(f"{name}: holds no audio")
+  if rate not in _RATES:
+    raise AudioError(f"{name}: a sample rate of {rate} Hz is not plausible")
+  if not np.isfinite(audio).all():
+    raise AudioError(f"{name}: holds samples that are not finite")
+  return audio, rate
+
+
+def _read(stream: soundfile.SoundFile, name: str) -> np.ndarray:
+  """Reads all of an open file in blocks, whatever length its header claims."""
+  frames = max(1, _BLOCK // stream.channels)
+  blocks = []
+  try:
+    while len(block := stream.read(frames, dtype="float32", always_2d=True)):
+      blocks.append(block.T)
+  except (soundfile.SoundFileError, OSError, ValueError) as error:
+    seconds = sum(block.shape[1] for block in blocks) / stream.samplerate
+    raise AudioError(
+      f"{name}: damaged beyond {seconds:.1f} s: {one_line(error)}"
+    ) from error
+  return _join(blocks, stream.channels)
+
+
+def _decode_with_av(
+  source: Path | bytes, name: str, reason: Exception
+) -> tuple[np.ndarray, int]:
+  """Decodes with PyAV what soundfile cannot open, for the given reason."""
+  # libsndfile says of a broken MP3 file that it does not exist.
+  why = one_line(reason)
+  why = "no audio format that soundfile knows" if "not exist" in why else why
+  try:
+    import av
+  except ImportError:
+    raise AudioError(
+      f"{name}: cannot be decoded: {why}"
+      " (M4A, AAC, WMA and more need: pip install 'mixit-jax[formats]')"
+    ) from reason
+  try:
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    with av.open(io.BytesIO(content), "r", options=_NO_OTHER_FILES) as container:
+      to_float = av.AudioResampler(format="fltp")
+      rates, channels, blocks = set[int](), set[int](), []
+      for frame in container.decode(audio=0):
+        rates.add(frame.sample_rate)
+        channels.add(frame.layout.nb_channels)
+        _check_rates(rates, name)
+        _check_channels(channels, name)
+        blocks += [converted.to_ndarray() for converted in to_float.resample(frame)]
+  except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+    raise AudioError(
+      f"{name}: cannot be decoded: soundfile: {why}; PyAV: {one_line(error)}"
+    ) from error
+  if not blocks:
+    raise AudioError(f"{name}: holds no audio")
+  return _join(blocks, channels.pop()), rates.pop()
+
+
+def _join(blocks: list[np.ndarray], num_channels: int) -> np.ndarray:
+  """Joins blocks [C, l] to audio [C, L]."""
+  audio = np.empty((num_channels, sum(b.shape[1] for b in blocks)), np.float32)
+  return np.concatenate(blocks, axis=1, out=audio) if blocks else audio
+
+
+def _check_rates(rates: set[int], name: str) -> None:
+  if len(rates) > 1:
+    raise AudioError(f"{name}: its sample rate changes on the way: {sorted(rates)} Hz")
+
+
+def _check_channels(channels: set[int], name: str) -> None:
+  if len(channels) > 1:
+    raise AudioError(f"{name}: its number of channels changes: {sorted(channels)}")
+
+
+def one_line(error: Exception) -> str:
+  """Says what went wrong in one line, without the name of the file."""
+  text = getattr(error, "error_string", None) or getattr(error, "strerror", None)
+  return " ".join(str(text or error).split())

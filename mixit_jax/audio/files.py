@@ -1,0 +1,183 @@
+"""Audio files in and out: any rate, any common format, with clear errors.
+
+How files are decoded stands in `decoding`.
+"""
+
+import uuid
+import warnings
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from mixit_jax.audio.decoding import AudioError, decode, one_line
+from mixit_jax.errors import UserError
+
+# fmt: off
+AUDIO_SUFFIXES = frozenset({
+  # soundfile decodes these.
+  ".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".caf", ".au",
+  ".flac", ".mp3", ".ogg", ".oga", ".opus",
+  # These need the extra `formats`.
+  ".m4a", ".m4b", ".aac", ".wma", ".ape", ".wv", ".mka",
+})
+# fmt: on
+
+__all__ = [
+  "AUDIO_SUFFIXES",
+  "AudioError",
+  "decode",
+  "find_audio",
+  "read_audio",
+  "resample",
+  "write_audio",
+]
+
+_BLOCK = 1 << 16  # frames encoded at once
+_WAV_BYTES = 0xFFFF_0000  # a WAV header cannot count more: RF64 can
+_FORMATS = {"AIF": "AIFF", "AIFC": "AIFF", "WAVE": "WAV", "OGA": "OGG", "OPUS": "OGG"}
+_UNCLIPPED = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III")
+
+
+def read_audio(
+  path: Path, sample_rate: int | None = None, num_channels: int = 2
+) -> np.ndarray:
+  """Reads a file at a given sample rate with a given number of channels.
+
+  Args:
+    path: File in any format that `decode` takes.
+    sample_rate: Rate in Hz to resample to; None keeps that of the file.
+    num_channels: Channels C wanted. A mono file gives C equal channels.
+
+  Returns:
+    Audio of shape [C, L], float32 and finite, L > 0.
+
+  Raises:
+    AudioError: As `decode`; or the file has neither one nor `num_channels` channels.
+  """
+  path = Path(path)
+  audio, rate = decode(path)
+  if len(audio) not in (1, num_channels):
+    raise AudioError(
+      f"{path}: has {len(audio)} channels, expected {num_channels}: convert it first"
+    )
+  if sample_rate is not None:
+    audio = resample(audio, rate, sample_rate)
+  return np.repeat(audio, num_channels, axis=0) if len(audio) == 1 else audio
+
+
+def resample(audio: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
+  """Resamples audio with the high-quality band-limited filter of soxr.
+
+  Args:
+    audio: Audio of shape [C, L].
+    rate_in: Its sample rate in Hz.
+    rate_out: The sample rate wanted.
+
+  Returns:
+    Audio of shape [C, ceil(L * rate_out / rate_in)]; the same array where both
+    rates are equal. Nothing is rescaled.
+  """
+  if rate_in == rate_out:
+    return audio
+  import librosa  # takes seconds to import, and most files need no resampling
+
+  return librosa.resample(
+    audio, orig_sr=rate_in, target_sr=rate_out, res_type="soxr_hq"
+  )
+
+
+def write_audio(
+  path: Path, audio: np.ndarray, sample_rate: int, subtype: str | None = None
+) -> None:
+  """Writes audio to a file, atomically, in the format of the suffix.
+
+  The audio is never rescaled. Formats with integer samples (FLAC, 16-bit WAV) cannot
+  hold values beyond 1: these are clipped, with a warning that counts them. WAV, by
+  default 32-bit float, holds everything.
+
+  Args:
+    path: File to write; missing folders are made.
+    audio: Audio of shape [C, L], finite.
+    sample_rate: Sample rate in Hz.
+    subtype: Encoding as soundfile names it; by default FLOAT where the format has
+      it, PCM_24 for FLAC, and what libsndfile prefers for lossy formats.
+
+  Raises:
+    AudioError: The audio is empty or not finite, or its format, rate or number of
+      channels cannot be written.
+  """
+  path, audio = Path(path), np.asarray(audio)
+  if audio.ndim != 2 or audio.size == 0:
+    raise AudioError(f"{path}: expected audio [C, L], found the shape {audio.shape}")
+  if not np.isfinite(audio).all():
+    raise AudioError(
+      f"{path}: not written, the audio holds samples that are not finite"
+    )
+  suffix = path.suffix[1:].upper()
+  file_format = _FORMATS.get(suffix, suffix)
+  if file_format not in soundfile.available_formats():
+    raise AudioError(f"{path}: cannot write the format {path.suffix!r}, try .wav")
+  if file_format == "WAV" and audio.size * 4 > _WAV_BYTES:
+    file_format = "RF64"
+  subtype = subtype or ("OPUS" if suffix == "OPUS" else _best_subtype(file_format))
+  if subtype not in _UNCLIPPED and (beyond := np.count_nonzero(np.abs(audio) > 1)):
+    warnings.warn(
+      f"{path}: {beyond} samples beyond full scale are clipped by {subtype};"
+      " a WAV file with float samples would keep them",
+      stacklevel=2,
+    )
+  temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with soundfile.SoundFile(
+      temporary, "w", sample_rate, len(audio), subtype, format=file_format
+    ) as file:
+      # In blocks: the Vorbis encoder of libsndfile overflows the stack otherwise.
+      for start in range(0, audio.shape[1], _BLOCK):
+        file.write(audio[:, start : start + _BLOCK].T.astype(np.float32, order="C"))
+    temporary.replace(path)
+  except (soundfile.SoundFileError, OSError, ValueError, AssertionError) as error:
+    raise AudioError(
+      f"{path}: cannot write {len(audio)} channels at {sample_rate} Hz as"
+      f" {file_format} {subtype}: {one_line(error)}"
+    ) from error
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def find_audio(folder: Path) -> list[Path]:
+  """Finds the audio files in a folder and its subfolders, by their suffixes.
+
+  Hidden files, such as the `._song.mp3` of some archives, are left out.
+
+  Args:
+    folder: Folder to search.
+
+  Returns:
+    Paths in sorted order; at least one.
+
+  Raises:
+    UserError: The folder is missing or holds no audio file.
+  """
+  folder = Path(folder)
+  if not folder.is_dir():
+    raise UserError(f"{folder}: expected a folder of audio files, found none")
+  found = sorted(
+    path
+    for path in folder.rglob("*")
+    if path.suffix.lower() in AUDIO_SUFFIXES
+    and not path.name.startswith(".")
+    and path.is_file()
+  )
+  if not found:
+    raise UserError(f"{folder}: holds no audio file (wav, flac, mp3, ogg, m4a, ...)")
+  return found
+
+
+def _best_subtype(file_format: str) -> str:
+  """Chooses the encoding of a format that keeps most."""
+  for subtype in ("FLOAT", "PCM_24"):
+    if soundfile.check_format(file_format, subtype):
+      return subtype
+  return soundfile.default_subtype(file_format)
