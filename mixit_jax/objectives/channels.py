@@ -1,0 +1,310 @@
+"""Which output of a pre-trained model carries which stem (paper, section 4.3).
+
+In each chunk of the validation songs the sounding stems are matched with different
+outputs so that their mean SNR is highest, and every match is a vote. SNRs pool the
+channels and are computed in float64 from inner products, one product per chunk.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from mixit_jax.errors import UserError
+
+Channels = Literal["all", "left"]
+
+STEMS = ("bass", "drums", "vocals", "other")
+# A stem sounds in a chunk where its energy is above -60 dB of the chunk's mixture,
+# as in the fine-tuning loss.
+SOUNDING_DB = -60.0
+MAX_SNR_DB = 100.0
+# Samples that are converted to float64 at a time: they stay in the cache.
+_BLOCK = 8192
+
+
+class _Products(NamedTuple):
+  """Inner products of a chunk, or [...] of many: all that a selection needs."""
+
+  power: np.ndarray  # [..., N] energies of the stems
+  cross: np.ndarray  # [..., N, M] stems with outputs
+  gram: np.ndarray  # [..., M, M] outputs with outputs
+  sounding: np.ndarray  # [..., N] bool
+
+
+@dataclass(frozen=True)
+class ChunkMatch:
+  """Matching of the stems of one chunk with outputs.
+
+  Attributes:
+    outputs: Output of each stem [N], -1 for a stem that is silent or for which no
+      output is left.
+    snr: SNR of every output as an estimate of every stem [N, M] in dB, at most
+      100 dB, NaN for silent stems.
+  """
+
+  outputs: np.ndarray
+  snr: np.ndarray
+
+
+@dataclass(frozen=True)
+class ChannelSelection:
+  """Outputs that stand for the stems, and how sure that is.
+
+  Attributes:
+    stems: Names of the stems.
+    outputs: Output of each stem, all different.
+    groups: All outputs that are summed for each stem, its own first. Only the
+      many-to-one selection has more than one.
+    votes: Chunks in which each stem was matched with each output, stems x outputs.
+    confidence: Share of each stem's votes that its own output has.
+    mean_snr_db: SNR of the sum of each stem's group, averaged over the chunks in
+      which the stem sounds.
+  """
+
+  stems: tuple[str, ...]
+  outputs: tuple[int, ...]
+  groups: tuple[tuple[int, ...], ...]
+  votes: tuple[tuple[int, ...], ...]
+  confidence: tuple[float, ...]
+  mean_snr_db: tuple[float, ...]
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the selection as plain values for JSON."""
+    return asdict(self)
+
+  @classmethod
+  def from_dict(cls, values: dict[str, Any]) -> "ChannelSelection":
+    """Restores a selection from what `to_dict` gave, also after JSON.
+
+    Raises:
+      UserError: A value is missing, unknown or of another kind.
+    """
+    try:
+      selection = cls(
+        stems=tuple(str(name) for name in values["stems"]),
+        outputs=tuple(int(output) for output in values["outputs"]),
+        groups=tuple(tuple(int(m) for m in group) for group in values["groups"]),
+        votes=tuple(tuple(int(vote) for vote in row) for row in values["votes"]),
+        confidence=tuple(float(value) for value in values["confidence"]),
+        mean_snr_db=tuple(float(value) for value in values["mean_snr_db"]),
+      )
+    except (KeyError, TypeError, ValueError) as error:
+      raise UserError(
+        f"the channel selection cannot be read ({error!r}): run the selection again"
+      ) from error
+    if {len(getattr(selection, key)) for key in asdict(selection)} != {
+      len(selection.stems)
+    }:
+      raise UserError(
+        "the channel selection must hold one entry per stem in every list: run the "
+        "selection again"
+      )
+    return selection
+
+
+def match_channels(
+  references: np.ndarray, estimates: np.ndarray, channels: Channels = "all"
+) -> ChunkMatch:
+  """Matches sounding stems with outputs so that the mean SNR is highest.
+
+  Equal to trying all permutations: the mean is a sum of one term per pair, which a
+  linear assignment maximizes.
+
+  Args:
+    references: Stems of a chunk [N, C, L].
+    estimates: Outputs for the chunk's mixture [M, C, L].
+    channels: "all", or "left" for what the paper's implementation does.
+
+  Returns:
+    The matching.
+
+  Raises:
+    ValueError: The shapes do not fit, or samples are not finite.
+  """
+  return _match(_inner_products(references, estimates, channels))
+
+
+def vote_channels(
+  chunks: Iterable[tuple[np.ndarray, np.ndarray]],
+  stems: Sequence[str] = STEMS,
+  channels: Channels = "all",
+  many_to_one: bool = False,
+) -> ChannelSelection:
+  """Selects one output per stem by the votes of all chunks (paper, section 4.3).
+
+  The choice is one-to-one: a linear assignment on the votes, where equal votes are
+  decided by the SNR summed over chunks. Chunks are read one at a time and only
+  their inner products are kept.
+
+  With `many_to_one` a stem is the sum of a group of outputs. Starting from the
+  one-to-one choice, an output is given to a stem, moved to another one or taken
+  away again, always the move that raises the SNR (mean over stems and their
+  chunks) most, until none does. So the result is never worse than one-to-one on
+  these chunks. The first output of a stem stays.
+
+  Args:
+    chunks: Stems [N, C, L] and outputs [M, C, L] of each chunk.
+    stems: Names of the N stems.
+    channels: "all", or "left" for what the paper's implementation does.
+    many_to_one: Whether a stem may be the sum of several outputs.
+
+  Returns:
+    The selection.
+
+  Raises:
+    UserError: There is no chunk, a stem never sounds, or there are fewer outputs
+      than stems.
+    ValueError: The shapes do not fit, or samples are not finite.
+  """
+  per_chunk = [_inner_products(*chunk, channels) for chunk in chunks]
+  if not per_chunk:
+    raise UserError(
+      "channel selection found no chunk: give at least one song that is as long as "
+      "a chunk"
+    )
+  num_stems, num_outputs = _common_sizes(per_chunk, len(stems))
+  votes = np.zeros((num_stems, num_outputs), dtype=np.int64)
+  total_snr = np.zeros((num_stems, num_outputs))
+  for chunk in per_chunk:
+    match = _match(chunk)
+    matched = match.outputs >= 0
+    votes[matched, match.outputs[matched]] += 1
+    total_snr += np.nan_to_num(match.snr)
+  chunks_per_stem = votes.sum(axis=1)
+  if not chunks_per_stem.all():
+    silent = [stems[n] for n in range(num_stems) if not chunks_per_stem[n]]
+    raise UserError(
+      f"channel selection never heard {', '.join(silent)}: add songs in which every "
+      "stem sounds"
+    )
+  # The tie-break adds less than one vote in all.
+  span = max(float(np.ptp(total_snr)), 1e-9)
+  tie_break = (total_snr - total_snr.min()) / span / (2 * num_stems)
+  _, outputs = linear_sum_assignment(votes + tie_break, maximize=True)
+  products = _Products(*(np.stack(arrays) for arrays in zip(*per_chunk, strict=True)))
+  groups = [[int(output)] for output in outputs]
+  if many_to_one:
+    groups = _grow_groups(products, groups)
+  mean_snr = _stem_snrs(products, _membership(groups, num_outputs))
+  return ChannelSelection(
+    stems=tuple(stems),
+    outputs=tuple(int(output) for output in outputs),
+    groups=tuple(tuple(group) for group in groups),
+    votes=tuple(tuple(int(vote) for vote in row) for row in votes),
+    confidence=tuple(
+      float(votes[n, output] / chunks_per_stem[n]) for n, output in enumerate(outputs)
+    ),
+    mean_snr_db=tuple(float(value) for value in mean_snr),
+  )
+
+
+def _inner_products(
+  references: np.ndarray, estimates: np.ndarray, channels: Channels
+) -> _Products:
+  """Inner products of stems and outputs, pooled over the channels used."""
+  if channels not in ("all", "left"):
+    raise ValueError(f"channels must be 'all' or 'left', not {channels!r}")
+  if references.ndim != 3 or references.shape[1:] != estimates.shape[1:]:
+    raise ValueError(
+      "references must be [N, C, L] and estimates [M, C, L], not "
+      f"{references.shape} and {estimates.shape}"
+    )
+  used = slice(None) if channels == "all" else slice(0, 1)
+  rows = len(references) + len(estimates)
+  products = np.zeros((rows, rows))
+  for start in range(0, references.shape[-1], _BLOCK):
+    block = (slice(None), used, slice(start, start + _BLOCK))
+    signals = np.concatenate([references[block], estimates[block]], dtype=np.float64)
+    signals = signals.reshape(rows, -1)
+    products += signals @ signals.T
+  if not np.isfinite(products).all():
+    raise ValueError("references or estimates hold samples that are not finite")
+  n = len(references)
+  stems = products[:n, :n]
+  power = np.diagonal(stems).copy()
+  # The sum of all inner products of the stems is the energy of their mixture.
+  sounding = power > 10.0 ** (SOUNDING_DB / 10.0) * max(stems.sum(), 0.0)
+  return _Products(power, products[:n, n:], products[n:, n:], sounding)
+
+
+def _snr_db(power: np.ndarray, error: np.ndarray) -> np.ndarray:
+  """SNR in dB, at most `MAX_SNR_DB`: inner products do not resolve more."""
+  return 10.0 * np.log10(
+    power / np.maximum(error, 10.0 ** (-MAX_SNR_DB / 10.0) * power)
+  )
+
+
+def _match(products: _Products) -> ChunkMatch:
+  """Matching of one chunk."""
+  power, cross, gram, sounding = products
+  error = power[:, None] - 2.0 * cross + np.diagonal(gram)[None, :]
+  snr = np.full(cross.shape, np.nan)
+  snr[sounding] = _snr_db(power[sounding, None], error[sounding])
+  outputs = np.full(len(power), -1, dtype=np.int64)
+  rows, columns = linear_sum_assignment(snr[sounding], maximize=True)
+  outputs[np.flatnonzero(sounding)[rows]] = columns
+  return ChunkMatch(outputs, snr)
+
+
+def _common_sizes(products: list[_Products], num_stems: int) -> tuple[int, int]:
+  """Numbers of stems and outputs, equal in all chunks."""
+  shapes = {chunk.cross.shape for chunk in products}
+  if len(shapes) > 1 or next(iter(shapes))[0] != num_stems:
+    raise ValueError(
+      f"every chunk must have {num_stems} stems and equally many outputs, but the "
+      f"sizes (stems, outputs) are {sorted(shapes)}"
+    )
+  num_outputs = next(iter(shapes))[1]
+  if num_outputs < num_stems:
+    raise UserError(
+      f"channel selection needs at least one output per stem, but the model has "
+      f"{num_outputs} outputs for {num_stems} stems: pre-train with more outputs"
+    )
+  return num_stems, num_outputs
+
+
+def _membership(groups: list[list[int]], num_outputs: int) -> np.ndarray:
+  """Returns groups as zeros and ones [N, M]."""
+  membership = np.zeros((len(groups), num_outputs))
+  for n, group in enumerate(groups):
+    membership[n, group] = 1.0
+  return membership
+
+
+def _stem_snrs(products: _Products, membership: np.ndarray) -> np.ndarray:
+  """SNR of each stem's group [N], averaged over the chunks where it sounds."""
+  power, cross, gram, sounding = products
+  error = power - 2.0 * np.sum(membership * cross, axis=2)  # [chunks, N]
+  error += np.sum((membership @ gram) * membership, axis=2)
+  snr = _snr_db(np.where(sounding, power, 1.0), error)
+  return np.sum(snr, axis=0, where=sounding) / np.sum(sounding, axis=0)
+
+
+def _grow_groups(products: _Products, groups: list[list[int]]) -> list[list[int]]:
+  """Gives further outputs to stems, one move at a time, while that helps."""
+  num_outputs = products.gram.shape[-1]
+  first = [group[0] for group in groups]
+  free = [output for output in range(num_outputs) if output not in first]
+  membership = _membership(groups, num_outputs)
+  best = _stem_snrs(products, membership).mean()
+  while True:
+    moves = []
+    for output in free:
+      for stem in range(-1, len(groups)):  # -1: to no stem
+        candidate = membership.copy()
+        candidate[:, output] = 0.0
+        if stem >= 0:
+          candidate[stem, output] = 1.0
+        moves.append(candidate)
+    scores = [_stem_snrs(products, candidate).mean() for candidate in moves]
+    if not scores or max(scores) <= best + 1e-9:
+      break
+    best = max(scores)
+    membership = moves[int(np.argmax(scores))]
+  return [
+    [own, *(int(m) for m in np.flatnonzero(row) if m != own)]
+    for own, row in zip(first, membership, strict=True)
+  ]

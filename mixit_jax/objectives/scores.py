@@ -1,0 +1,160 @@
+"""Scores of separated songs: uSDR and cSDR, in NumPy and float64.
+
+uSDR is the signal-to-distortion ratio of a whole song (Music Demixing Challenge
+2021). cSDR is the median over one-second frames of the SDR of BSS Eval v4. Its
+distortion filters cancel out of the SDR, which leaves the plain ratio of each
+frame, pooled over channels.
+
+Silence has no ratio: a stem whose reference is silent scores NaN, to be left out
+of means and medians over songs. A perfect estimate scores infinity, and a silent
+estimate of a sounding stem 0 dB in uSDR.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Convention = Literal["mdx", "per_channel"]
+
+# Samples that are converted to float64 at a time: they stay in the cache.
+_BLOCK = 65536
+
+
+class _Energies(NamedTuple):
+  """Sums of squares per stem, channel and frame, and which frames are silent."""
+
+  reference: np.ndarray  # [N, C, frames]
+  error: np.ndarray  # [N, C, frames]
+  silent: np.ndarray  # [N, frames] reference or estimate
+
+
+def usdr(
+  references: np.ndarray, estimates: np.ndarray, convention: Convention = "mdx"
+) -> np.ndarray:
+  """Song-level SDR of every stem.
+
+  Args:
+    references: Stems of a song [N, C, L].
+    estimates: Estimated stems [N, C, L].
+    convention: "mdx" pools the energies of all channels before the ratio (Music
+      Demixing Challenge 2021). "per_channel" averages the dB values of the
+      channels, as the paper's tables do; channels in which the reference is silent
+      are left out.
+
+  Returns:
+    Scores [N] in dB, float64; NaN where the reference is silent.
+
+  Raises:
+    ValueError: The shapes do not fit, or the convention is unknown.
+  """
+  if convention not in ("mdx", "per_channel"):
+    raise ValueError(f"convention must be 'mdx' or 'per_channel', not {convention!r}")
+  _check_shapes(references, estimates)
+  length = references.shape[-1]
+  starts = range(0, length, _BLOCK)
+  frames = [(start, min(start + _BLOCK, length)) for start in starts]
+  energies = _frame_energies(references, estimates, frames)
+  reference, error = energies.reference.sum(axis=2), energies.error.sum(axis=2)
+  if convention == "mdx":
+    return _ratio_db(reference.sum(axis=1), error.sum(axis=1))
+  ratios = _ratio_db(reference, error)  # [N, C]
+  sounding = ~np.isnan(ratios)
+  total = np.where(sounding, ratios, 0.0).sum(axis=1)
+  count = sounding.sum(axis=1)
+  return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def framewise_sdr(
+  references: np.ndarray, estimates: np.ndarray, sample_rate: int
+) -> np.ndarray:
+  """SDR of every one-second frame, as BSS Eval v4 defines it for images.
+
+  A frame in which any stem's reference or estimate is silent is NaN for all stems;
+  silent means, as there, that the channels sum to zero at every sample. The last
+  partial second is dropped; a recording shorter than a second is one frame.
+
+  Args:
+    references: Stems of a song [N, C, L].
+    estimates: Estimated stems [N, C, L].
+    sample_rate: Samples per second.
+
+  Returns:
+    Scores [N, frames] in dB, float64.
+
+  Raises:
+    ValueError: The shapes do not fit, or the sample rate is not positive.
+  """
+  _check_shapes(references, estimates)
+  if sample_rate <= 0:
+    raise ValueError(f"sample_rate must be positive, not {sample_rate}")
+  length = references.shape[-1]
+  window = min(int(sample_rate), length)
+  starts = range(0, length - window + 1, window)
+  frames = [(start, start + window) for start in starts]
+  energies = _frame_energies(references, estimates, frames)
+  ratios = _ratio_db(energies.reference.sum(axis=1), energies.error.sum(axis=1))
+  return np.where(energies.silent.any(axis=0), np.nan, ratios)
+
+
+def csdr(references: np.ndarray, estimates: np.ndarray, sample_rate: int) -> np.ndarray:
+  """Chunk-wise SDR of every stem: the median over its one-second frames.
+
+  Args:
+    references: Stems of a song [N, C, L].
+    estimates: Estimated stems [N, C, L].
+    sample_rate: Samples per second.
+
+  Returns:
+    Scores [N] in dB, float64; NaN where every frame is NaN (see `framewise_sdr`).
+
+  Raises:
+    ValueError: The shapes do not fit, or the sample rate is not positive.
+  """
+  ratios = framewise_sdr(references, estimates, sample_rate)
+  valid = ~np.isnan(ratios).all(axis=0)
+  if not valid.any():
+    return np.full(len(ratios), np.nan)
+  return np.median(ratios[:, valid], axis=1)
+
+
+def _frame_energies(
+  references: np.ndarray, estimates: np.ndarray, frames: list[tuple[int, int]]
+) -> _Energies:
+  """Energies of references and errors in the given ranges of samples."""
+  num_sources, num_channels, _ = references.shape
+  shape = (num_sources, num_channels, len(frames))
+  reference, error = np.empty(shape), np.empty(shape)
+  silent = np.empty((num_sources, len(frames)), dtype=bool)
+  for n in range(num_sources):
+    for i, (start, stop) in enumerate(frames):
+      target = references[n, :, start:stop].astype(np.float64)
+      estimate = estimates[n, :, start:stop].astype(np.float64)
+      silent[n, i] = _is_silent(target) or _is_silent(estimate)
+      np.subtract(target, estimate, out=estimate)
+      reference[n, :, i] = np.einsum("cl,cl->c", target, target)
+      error[n, :, i] = np.einsum("cl,cl->c", estimate, estimate)
+  return _Energies(reference, error, silent)
+
+
+def _is_silent(signal: np.ndarray) -> bool:
+  """Whether the channels of a signal [C, L] sum to zero at every sample."""
+  return not np.any(np.sum(signal, axis=0))
+
+
+def _ratio_db(reference: np.ndarray, error: np.ndarray) -> np.ndarray:
+  """Energy ratio in dB: NaN for a silent reference, infinity without an error."""
+  with np.errstate(divide="ignore", invalid="ignore"):
+    ratios = 10.0 * np.log10(reference / error)
+  return np.where(reference > 0.0, ratios, np.nan)
+
+
+def _check_shapes(references: np.ndarray, estimates: np.ndarray) -> None:
+  """Raises ValueError unless both are [N, C, L], equal in shape and not empty."""
+  if references.ndim != 3:
+    raise ValueError(f"references must be [N, C, L], not {references.shape}")
+  if references.shape != estimates.shape:
+    raise ValueError(
+      f"references {references.shape} and estimates {estimates.shape} differ in shape"
+    )
+  if references.size == 0:
+    raise ValueError(f"references hold no samples: {references.shape}")
