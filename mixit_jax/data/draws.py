@@ -63,8 +63,9 @@ def open_checked(
 
 
 def random_crop(
-  segment: Segment, length: int, generator: np.random.Generator
-) -> np.ndarray:
-  """Returns `length` successive samples of a segment, float32 [C, length]."""
-  start = int(generator.integers(segment.audio.shape[1] - length + 1))
-  return segment.audio[:, start : start + length]
+  shards: ShardSource, record: int, length: int, generator: np.random.Generator
+) -> Segment:
+  """Reads `length` successive samples of a segment, from a random one on."""
+  return shards.read(
+    record, int(generator.integers(shards.num_samples - length + 1)), length
+  )

@@ -13,6 +13,7 @@ from mixit_jax.data.draws import (
   record_order,
   stream_seed,
 )
+from mixit_jax.data.records import ShardSource
 
 SOURCE = "mixture"
 MAX_RATIO_DB = 5.0
@@ -62,25 +63,27 @@ def mixture_pairs(
     generator = random_generator(draws, index)
     ratio_db = generator.uniform(-MAX_RATIO_DB, MAX_RATIO_DB)
     first, second = (int(record) for record in records)
-    segment = shards[first]
-    other = shards[second]
-    if other.track == segment.track:
-      second = _of_another_track(segment.track, second, generator)
-      other = shards[second]
+    one = random_crop(shards, first, length, generator)
+    two = random_crop(shards, second, length, generator)
+    if two.track == one.track:
+      second = _record_of_another_track(shards, one.track, second, generator)
+      two = random_crop(shards, second, length, generator)
     return {
-      "segments": np.stack(
-        [random_crop(s, length, generator) for s in (segment, other)]
-      ),
+      "segments": np.stack([one.audio, two.audio]),
       "ratio_db": np.float32(ratio_db),
       "index": np.int64(index),
       "records": np.array([first, second], np.int64),
     }
 
-  def _of_another_track(track: str, record: int, generator: np.random.Generator) -> int:
-    for drawn in generator.integers(len(shards), size=_REDRAWS):
-      if shards.place(drawn).track != track:
-        return int(drawn)
-    return record
-
   order = record_order(len(shards), stream_seed(seed, "order", split, SOURCE))
   return order.batch(2).map_with_index(load)
+
+
+def _record_of_another_track(
+  shards: ShardSource, track: str, record: int, generator: np.random.Generator
+) -> int:
+  """Draws records until one is of another track; gives up with `record`."""
+  for drawn in generator.integers(len(shards), size=_REDRAWS):
+    if shards.place(drawn).track != track:
+      return int(drawn)
+  return record

@@ -112,28 +112,39 @@ def decode_segment(data: bytes, name: str = "record") -> Segment:
   Raises:
     RecordError: if the bytes are no such file; the message starts with `name`.
   """
-  return _decode(data, name)[0]
+  segment, _ = _decode(data, name)
+  return segment
 
 
-def _decode(data: bytes, name: str, samples: bool = True) -> tuple[Segment, int]:
-  """Returns the segment (without its samples unless asked for) and its rate."""
+def _decode(
+  data: bytes, name: str, first: int = 0, length: int | None = None
+) -> tuple[Segment, soundfile.SoundFile]:
+  """Decodes `length` samples from `first` on, by default all; also returns the file.
+
+  The file is closed: what is left of it is its header.
+  """
   try:
     with soundfile.SoundFile(io.BytesIO(data)) as file:
-      expected = file.frames if samples else 0
-      audio = file.read(expected, dtype="float32", always_2d=True)
+      expected = file.frames - first if length is None else length
+      file.seek(first)
+      # Integers, converted here: libsndfile's own conversion is three times slower.
+      pcm = file.read(expected, dtype="int16", always_2d=True)
       track, comment, rate = file.title, file.comment, file.samplerate
   except (RuntimeError, ValueError, OSError) as error:
     raise RecordError(f"{name}: cannot be decoded ({error})") from error
-  if len(audio) != expected:
-    raise RecordError(f"{name}: {len(audio)} samples of {expected} can be decoded")
+  if file.subtype != "PCM_16":
+    raise RecordError(f"{name}: expected 16-bit samples, found {file.subtype}")
+  if len(pcm) != expected:
+    raise RecordError(f"{name}: {len(pcm)} of {expected} samples can be decoded")
   try:
     start = float(comment.removeprefix(_START))
   except ValueError:
     raise RecordError(
       f"{name}: expected the comment '{_START}<seconds>', found {comment!r}"
     ) from None
-  # Copied, so that each channel lies in one piece and the samples can be written to.
-  return Segment(np.ascontiguousarray(audio.T), track, start), rate
+  audio = pcm.T.astype(np.float32, order="C")
+  audio /= np.float32(_PCM_SCALE)
+  return Segment(audio, track, start + first / rate), file
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> int:
@@ -190,20 +201,20 @@ class ShardSource:
     manifest: the manifest of the data set.
     split: the split.
     source: the source.
+    num_samples: samples of every segment.
   """
 
   def __init__(self, folder: Path, manifest: Manifest, split: str, source: str):
     self.manifest = manifest
     self.split = split
     self.source = source
+    self.num_samples = round(manifest.seconds * manifest.sample_rate)
     shards = [s for s in manifest.shards(folder, split, source) if s["records"] > 0]
     self._paths = [folder / shard["file"] for shard in shards]
     with ThreadPoolExecutor(16) as pool:
       self._readers = list(
         pool.map(_open_shard, self._paths, [shard["records"] for shard in shards])
       )
-    length = round(manifest.seconds * manifest.sample_rate)
-    self._shape = (manifest.num_channels, length)
     self._ends = list(itertools.accumulate(shard["records"] for shard in shards))
     if not self._ends:
       raise UserError(
@@ -216,34 +227,24 @@ class ShardSource:
     return self._ends[-1]
 
   def __getitem__(self, record: SupportsIndex) -> Segment:
-    """Reads one segment.
+    """Reads one segment; errors are those of `read`."""
+    return self.read(record)
+
+  def read(
+    self, record: SupportsIndex, first: int = 0, length: int | None = None
+  ) -> Segment:
+    """Reads `length` samples of a segment from sample `first` on, by default all.
+
+    Only these samples are decoded, which is most of the time that reading takes.
 
     Raises:
-      RecordError: if the record is corrupt; it names the shard and the record.
-      IndexError: if there is no such record.
+      RecordError: if the record is corrupt or does not fit the manifest; it names
+        the shard and the record.
+      IndexError: if there is no such record or sample.
     """
-    return self._read(record, samples=True)
-
-  def place(self, record: SupportsIndex) -> RecordPlace:
-    """Returns where a record lies and the track of its segment; decodes no audio.
-
-    Raises:
-      RecordError: if the record is corrupt; it names the shard and the record.
-      IndexError: if there is no such record.
-    """
-    shard, number = self._locate(record)
-    track = self._read(record, samples=False).track
-    return RecordPlace(self._paths[shard], number, track)
-
-  def _locate(self, record: SupportsIndex) -> tuple[int, int]:
-    """Returns the shard and the number of the record in it."""
-    index = record.__index__()
-    if not 0 <= index < len(self):
-      raise IndexError(f"record {index} of {len(self)}")
-    shard = bisect.bisect_right(self._ends, index)
-    return shard, index - (self._ends[shard - 1] if shard else 0)
-
-  def _read(self, record: SupportsIndex, samples: bool) -> Segment:
+    length = self.num_samples - first if length is None else length
+    if first < 0 or length < 0 or first + length > self.num_samples:
+      raise IndexError(f"samples {first} to {first + length} of {self.num_samples}")
     shard, number = self._locate(record)
     name = f"{self._paths[shard]}, record {number}"
     try:
@@ -253,19 +254,32 @@ class ShardSource:
         f"{name}: cannot be read ({error}); the shard is damaged: delete it and"
         " prepare the data again"
       ) from error
-    segment, rate = _decode(data, name, samples)
-    if rate != self.manifest.sample_rate:
+    segment, file = _decode(data, name, first, length)
+    found = (file.samplerate, file.channels, file.frames)
+    expected = (self.manifest.sample_rate, self.manifest.num_channels, self.num_samples)
+    if found != expected:
       raise RecordError(
-        f"{name}: expected {self.manifest.sample_rate} Hz as in the manifest,"
-        f" found {rate} Hz; prepare the data again"
-      )
-    if samples and segment.audio.shape != self._shape:
-      raise RecordError(
-        f"{name}: expected {self._shape[0]} channels of {self._shape[1]} samples as in"
-        f" the manifest, found {segment.audio.shape[0]} of {segment.audio.shape[1]};"
-        " prepare the data again"
+        f"{name}: expected (rate, channels, samples) {expected} as in the manifest,"
+        f" found {found}; prepare the data again"
       )
     return segment
+
+  def place(self, record: SupportsIndex) -> RecordPlace:
+    """Returns where a record lies and the track of its segment; decodes no audio.
+
+    Raises:
+      RecordError, IndexError: as `read` does.
+    """
+    shard, number = self._locate(record)
+    return RecordPlace(self._paths[shard], number, self.read(record, length=0).track)
+
+  def _locate(self, record: SupportsIndex) -> tuple[int, int]:
+    """Returns the shard and the number of the record in it."""
+    index = record.__index__()
+    if not 0 <= index < len(self):
+      raise IndexError(f"record {index} of {len(self)}")
+    shard = bisect.bisect_right(self._ends, index)
+    return shard, index - (self._ends[shard - 1] if shard else 0)
 
 
 def _open_shard(path: Path, records: int) -> ArrayRecordDataSource:

@@ -82,7 +82,7 @@ def dynamic_mixes(
     gains = 10 ** (generator.uniform(-gain_db, gain_db, len(stems)) / 20)
     references = np.zeros((len(stems), channels, length), np.float32)
     for stem in np.flatnonzero(kept):
-      crop = random_crop(shards[stem][records[stem]], length, generator)
+      crop = random_crop(shards[stem], records[stem], length, generator).audio
       rms = np.sqrt(np.mean(np.square(crop, dtype=np.float64)))
       references[stem] = crop * np.float32(gains[stem] / max(rms, _MIN_RMS))
     return {
