@@ -21,16 +21,19 @@ _SMALLEST_ENVELOPE = 1e-11
 _SMALLEST_POWER = 1e-15
 
 
-def stft(signal: Array, n_fft: int, hop: int) -> Array:
+def stft(signal: Array, n_fft: int, hop: int, drop_last: bool = True) -> Array:
   """Transforms a signal to its spectrogram.
 
   Args:
     signal: Real signal of shape [..., L].
     n_fft: Samples of a window. F = n_fft // 2 + 1.
     hop: Samples from one window to the next.
+    drop_last: Whether to drop the last frame, which the separator does not use but
+      which counts in the level of a mixture.
 
   Returns:
-    Unscaled one-sided spectrogram of shape [..., T, F], T = L // hop, complex64.
+    Unscaled one-sided spectrogram of shape [..., T, F], complex64; T = L // hop, one
+    more where the last frame is kept.
 
   Raises:
     ValueError: L is shorter than `hop`, or too short to be reflected: at least
@@ -44,7 +47,7 @@ def stft(signal: Array, n_fft: int, hop: int) -> Array:
       f"a signal of {length} samples is too short for n_fft={n_fft}, hop={hop}:"
       f" at least {max(half + 1, hop)} samples are needed"
     )
-  num_frames, rows_per_frame = length // hop, -(-n_fft // hop)
+  num_frames, rows_per_frame = length // hop + (not drop_last), -(-n_fft // hop)
   num_rows = num_frames + rows_per_frame - 1
 
   signal = _pad_end(signal.astype(jnp.float32), half, half, mode="reflect")
