@@ -1,0 +1,153 @@
+"""Long recordings: chunks, overlaps, silence and memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from mixit_jax.errors import UserError
+from mixit_jax.separator.chunked import separate_long
+
+
+def noise(length, channels=2):
+  return np.random.default_rng(length).standard_normal((channels, length), np.float32)
+
+
+def identity(chunks):
+  return np.stack([chunks, 2 * chunks], 1)
+
+
+class Recorder:
+  """Identity model that keeps the shapes and batches it was called with."""
+
+  def __init__(self):
+    self.calls = []
+
+  def __call__(self, chunks):
+    self.calls.append(chunks)
+    return identity(chunks)
+
+
+def test_stitching_matches_reference(fixtures):
+  vectors = np.load(fixtures / "overlap_add.npz")
+
+  def stand_in(chunks):
+    rms = np.sqrt(np.mean(chunks**2, -1, keepdims=True))
+    peak = np.abs(chunks).max(-1, keepdims=True)
+    return np.stack([chunks / (1 + rms), chunks * peak], 1)
+
+  found = separate_long(
+    stand_in, vectors["mixture"], int(vectors["segment"]), int(vectors["hop"]), batch=2
+  )
+  np.testing.assert_allclose(
+    found[..., ::37], vectors["estimates_every_37"], atol=1e-5, rtol=0
+  )
+
+
+@pytest.mark.parametrize("length", [1, 2, 9, 10, 11, 14, 15, 16, 20, 21, 33, 100, 101])
+@pytest.mark.parametrize(
+  ("chunk", "hop"), [(10, 5), (10, 10), (10, 4), (10, 3), (7, 1)]
+)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_identity_model_returns_the_recording(length, chunk, hop, batch):
+  mixture = noise(length)
+  found = separate_long(identity, mixture, chunk, hop, batch)
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(found, identity(mixture[None])[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("chunk", "hop"), [(10, 5), (10, 10), (10, 3)])
+def test_overlaps_are_means_of_the_chunks_that_cover_a_sample(chunk, hop):
+  length, call = 34, iter(range(100))
+
+  def numbered(chunks):
+    return np.full((1, 1, *chunks.shape[1:]), next(call), np.float32)
+
+  found = separate_long(numbered, np.ones((1, length)), chunk, hop)[0, 0]
+  starts = [0]
+  while starts[-1] + chunk < length:
+    starts.append(starts[-1] + hop)
+  expected = [
+    np.mean([i for i, start in enumerate(starts) if start <= t < start + chunk])
+    for t in range(length)
+  ]
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_every_call_has_the_same_shape_and_the_last_chunk_ends_in_zeros():
+  model = Recorder()
+  mixture = noise(47)
+  separate_long(model, mixture, 10, 5, batch=4)
+  assert [chunks.shape for chunks in model.calls] == [(4, 2, 10)] * 3
+  last_chunk = model.calls[-1][0]
+  np.testing.assert_array_equal(last_chunk[:, :7], mixture[:, 40:])
+  assert not last_chunk[:, 7:].any()
+  assert not model.calls[-1][1:].any()
+
+
+@pytest.mark.parametrize("length", [6, 10])
+def test_a_recording_of_at_most_one_chunk_goes_through_whole(length):
+  model = Recorder()
+  mixture = noise(length)
+  separate_long(model, mixture, 10, 5)
+  assert len(model.calls) == 1
+  np.testing.assert_array_equal(model.calls[0], mixture[None])
+
+
+def test_a_silent_chunk_gives_silence_without_the_model():
+  model = Recorder()
+  mixture = noise(40)
+  mixture[:, 10:30] = 0  # the chunks at 10, 15 and 20
+
+  def loud(chunks):
+    return model(chunks) + 1
+
+  found = separate_long(loud, mixture, 10, 5)
+  assert len(model.calls) == 4
+  assert all(chunks.any() for chunks in model.calls)
+  assert not found[..., 15:25].any()
+  np.testing.assert_allclose(found[0, :, 10:15], 0.5)  # mean of 0 + 1 and silence
+
+
+def test_a_silent_recording_gives_silence():
+  found = separate_long(
+    lambda chunks: identity(chunks) + np.nan, np.zeros((2, 25)), 10, 5
+  )
+  assert found.shape == (2, 2, 25)
+  assert not found.any()
+
+
+def test_the_recording_is_left_unchanged():
+  mixture = noise(33)
+  before = mixture.copy()
+  separate_long(identity, mixture, 10, 5)
+  np.testing.assert_array_equal(mixture, before)
+
+
+def test_memory_beside_the_result_does_not_grow_with_length():
+  def extra(length):
+    mixture = np.ones((1, length), np.float32)
+    tracemalloc.start()
+    result = separate_long(identity, mixture, 1000, 500)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak - result.nbytes
+
+  extra(1000)
+  assert extra(2_000_000) < extra(20_000) + 1_000_000
+
+
+@pytest.mark.parametrize(
+  ("arguments", "key"),
+  [
+    ((noise(30), 10, 0), "hop"),
+    ((noise(30), 10, 11), "hop"),
+    ((noise(30), 0, 1), "hop"),
+    ((noise(30), 10, 5, 0), "batch"),
+    ((noise(30)[0], 10, 5), "mixture"),
+    ((np.zeros((2, 0)), 10, 5), "mixture"),
+  ],
+)
+def test_invalid_arguments_are_explained(arguments, key):
+  with pytest.raises(UserError, match=key):
+    separate_long(identity, *arguments)
