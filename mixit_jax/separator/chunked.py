@@ -1,6 +1,7 @@
 """Separation of recordings of any length, chunk by chunk, in bounded memory."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def separate_long(
 def _divide_by_cover(estimates: np.ndarray, starts: range, chunk: int) -> None:
   """Divides sums [N, C, L] by the number of chunks that cover each sample."""
   borders = sorted({*starts, *(start + chunk for start in starts)})
-  for start, stop in zip(borders, borders[1:], strict=False):
+  for start, stop in pairwise(borders):
     # The chunks that cover this stretch begin after start - chunk, up to start.
     first = max(0, (start - chunk) // starts.step + 1)
     last = min(start // starts.step, len(starts) - 1)
