@@ -10,11 +10,12 @@ unlabeled music, or the name of a stem), beside `manifest.json`:
 """
 
 import bisect
+import contextlib
 import dataclasses
 import io
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple, SupportsIndex
@@ -157,28 +158,35 @@ def write_shard(path: Path, records: Iterable[bytes]) -> int:
     UserError: if the shard cannot be written, for instance to a full disk.
   """
   path = Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  count = 0
+  with _writing(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
   try:
     # Groups of one record: a random read then decodes nothing but its own record.
     writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
+    count = 0
     try:
       for record in records:
-        try:
+        with _writing(path):
           writer.write(record)
-        except RuntimeError as error:
-          raise UserError(f"{path}: cannot be written ({error})") from error
         count += 1
     finally:
-      try:
+      with _writing(path):
         writer.close()
-      except RuntimeError as error:
-        raise UserError(f"{path}: cannot be written ({error})") from error
-    temporary.replace(path)
+    with _writing(path):
+      temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)
   return count
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+  """Turns the errors of writing, and no others, into a UserError."""
+  try:
+    yield
+  except (RuntimeError, OSError) as error:
+    raise UserError(f"{path}: cannot be written ({error})") from error
 
 
 def open_shards(folder: Path, split: str, source: str) -> "ShardSource":
