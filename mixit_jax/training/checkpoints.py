@@ -236,8 +236,8 @@ def _load_params(checkpoint: Path, ema: bool) -> Params:
       tree = checkpointer.metadata(folder).item_metadata.tree
       if not tree.get(name):
         raise CheckpointError(
-          f"{checkpoint} keeps no running mean of its parameters (optimizer.ema was 0); "
-          "choose other weights"
+          f"{checkpoint} keeps no running mean of its parameters (optimizer.ema was "
+          "0); choose other weights"
         )
       item = {name: jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), tree[name])}
       return checkpointer.restore(
@@ -286,8 +286,8 @@ def _check_shapes(stored: dict, wanted: dict, checkpoint: Path) -> None:
 def _save_failed(step: int | None, workdir: Path, error: Exception) -> str:
   what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
   return (
-    f"{what} could not be written to {workdir / FOLDER} ({_first_line(error)}); earlier "
-    "checkpoints are intact. Free some space and start again: the run resumes"
+    f"{what} could not be written to {workdir / FOLDER} ({_first_line(error)}); "
+    "earlier checkpoints are intact. Free some space and start again: the run resumes"
   )
 
 

@@ -55,7 +55,7 @@ class DataConfig:
     gain_db: gains of dynamic mixing are uniform in +- this many dB (paper 4.3).
     seed: seed of the order of examples and of every draw in them.
     threads: reading and decoding threads per host.
-    buffer: batches that are read ahead.
+    buffer: examples that are read ahead per host.
   """
 
   shards: str = ""
@@ -66,11 +66,16 @@ class DataConfig:
   gain_db: float = 10.0
   seed: int = 0
   threads: int = 4
-  buffer: int = 4
+  buffer: int = 16
 
   def __post_init__(self) -> None:
     _positive("data", self, "seconds", "threads", "buffer")
     _not_negative("data", self, "gain_db", "seed")
+    _require(
+      self.buffer >= self.threads,
+      f"data.buffer = {self.buffer} must hold an example for each of data.threads = "
+      f"{self.threads}",
+    )
     _require(0 <= self.drop < 1, f"data.drop must be in [0, 1), found {self.drop}")
     _require(
       len(set(self.stems)) == len(self.stems) > 0,
@@ -253,7 +258,8 @@ class RunConfig:
     first, _, last = self.profile.partition(":")
     _require(
       first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last),
-      f'run.profile must be "first:last" with 0 < first <= last, found "{self.profile}"',
+      'run.profile must be "first:last" with 0 < first <= last, found '
+      f'"{self.profile}"',
     )
     return int(first), int(last)
 
@@ -342,7 +348,8 @@ class Config:
 def build(kind: type, values: Mapping[str, Any], section: str) -> Any:
   """One frozen dataclass from plain values, every key and type checked."""
   _require(
-    isinstance(values, Mapping), f"{section} must be a section of keys, found {values!r}"
+    isinstance(values, Mapping),
+    f"{section} must be a section of keys, found {values!r}",
   )
   hints = typing.get_type_hints(kind)
   names = [field.name for field in dataclasses.fields(kind)]
@@ -368,7 +375,7 @@ def _unknown(name: str, known: Any, prefix: str) -> str:
 
 
 def _coerce(hint: Any, value: Any, key: str) -> Any:
-  """The value as its declared type; an int may stand for a float, a list for a tuple."""
+  """The value as its declared type; ints may stand for floats, lists for tuples."""
   origin = typing.get_origin(hint)
   if origin is Literal:
     choices = typing.get_args(hint)
@@ -378,7 +385,8 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
     return value
   if origin is tuple:
     _require(
-      isinstance(value, (list, tuple)), f"{key} must be a list of values, found {value!r}"
+      isinstance(value, (list, tuple)),
+      f"{key} must be a list of values, found {value!r}",
     )
     return tuple(_coerce(typing.get_args(hint)[0], item, key) for item in value)
   if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -5,6 +5,7 @@ separated, so that their small constants mean the same at any loudness.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,9 +38,7 @@ def _mixit_loss(separator: Separator, config: ObjectiveConfig) -> Loss:
     mom, mixtures = mixit.make_mixtures_of_mixtures(
       batch["segments"], batch["ratio_db"]
     )
-    estimates, scale = separator.apply(
-      {"params": params}, mom, keys, method="separate_normalized"
-    )
+    estimates, scale = _normalized(separator, params, mom, keys)
     mixtures = mixtures / scale[:, None, :, None]
     values, mix_matrix = mixit.mixit_loss(
       estimates, mixtures, config.assignment, tau=config.tau
@@ -57,11 +56,19 @@ def _stems_loss(separator: Separator, config: ObjectiveConfig) -> Loss:
   def loss(params: Params, batch: Batch, keys: jax.Array | None) -> tuple:
     references = batch["references"]
     mixture = jnp.sum(references, axis=1)
-    estimates, scale = separator.apply(
-      {"params": params}, mixture, keys, method="separate_normalized"
-    )
+    estimates, scale = _normalized(separator, params, mixture, keys)
     references = references / scale[:, None, :, None]
     values = snr.inactive_snr_loss(references, estimates, tau=config.tau)
     return jnp.mean(values.reshape(len(values), -1), axis=-1), {}
 
   return loss
+
+
+def _normalized(
+  separator: Separator, params: Params, mixture: jax.Array, keys: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+  """Estimates [B, N, C, L] of the mixture at unit level, and its level [B, C]."""
+  result: Any = separator.apply(
+    {"params": params}, mixture, keys, method="separate_normalized"
+  )
+  return result

@@ -1,0 +1,32 @@
+"""Pre-training with MixIT on unlabeled music (paper 3.1 and 4.3).
+
+    python -m data_prep.fma --audio=fma_large --metadata=fma_metadata --out=data/fma
+    python -m mixit_jax.main --config=configs/pretrain.py:medium \
+      --workdir=runs/pretrain --config.data.shards=data/fma
+
+Sizes: small, medium, large. Paper: 150 epochs of 1000 steps, 64 mixtures of mixtures
+of 6 s in a step, 12 outputs. What to expect is the result after fine-tuning, see
+configs/finetune.py; hours are estimates from operation counts, not measurements.
+"""
+
+import ml_collections
+
+from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.training.config import Config, OptimizerConfig, RunConfig, config_dict
+
+
+def get_config(size: str = "medium") -> ml_collections.ConfigDict:
+  """Configuration of a size: "small", "medium" or "large"."""
+  return config_dict(
+    Config(
+      model=SeparatorConfig.preset(
+        size,
+        num_sources=12,
+        dropout=0.1,  # of the paper's configurations
+        dtype="bfloat16",
+        remat="dots",
+      ),
+      optimizer=OptimizerConfig(peak_rate=5e-4 if size == "large" else 1e-3),
+      run=RunConfig(steps=150_000, steps_per_epoch=1000, batch=64),
+    )
+  )

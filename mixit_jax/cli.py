@@ -1,0 +1,148 @@
+"""The `mixit-jax` commands; each one is a thin call."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mixit_jax.errors import UserError
+from mixit_jax.version import __version__
+
+if TYPE_CHECKING:
+  from mixit_jax.inference.model import Model
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs a command and returns the exit status."""
+  logging.basicConfig(level=logging.INFO, format="%(message)s")
+  logging.getLogger("absl").setLevel(logging.WARNING)
+  options = _parser().parse_args(arguments)
+  try:
+    options.run(options)
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    return 130
+  return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(prog="mixit-jax", description=__doc__)
+  parser.add_argument("--version", action="version", version=__version__)
+  commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+  separate = _command(commands, "separate", _separate, "separate recordings into stems")
+  separate.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING")
+  separate.add_argument("--out", type=Path, required=True, help="folder of the stems")
+  separate.add_argument(
+    "--format", choices=("wav", "flac", "mp3", "ogg"), default="wav",
+    help="wav is 32-bit float and never clipped; the others clip at full scale",
+  )  # fmt: skip
+  _chunk_options(separate)
+
+  evaluate = _command(commands, "evaluate", _evaluate, "score a model on whole songs")
+  evaluate.add_argument("--songs", type=Path, required=True, help="folder of songs")
+  evaluate.add_argument("--json", type=Path, help="also write all scores to this file")
+  _chunk_options(evaluate)
+
+  select = _command(
+    commands, "select-channels", _select_channels,
+    "see which outputs of a pre-trained model are the stems",
+  )  # fmt: skip
+  select.add_argument("--songs", type=Path, required=True, help="validation songs")
+  select.add_argument(
+    "--stems", default="bass,drums,vocals,other", help="names, separated by commas"
+  )
+  select.add_argument("--seconds", type=float, default=6.0, help="length of the chunks")
+  select.add_argument(
+    "--many-to-one", action="store_true", help="a stem may be a sum of outputs"
+  )
+  select.add_argument(
+    "--json", type=Path, help="file of the result [RUN/channel_selection.json]"
+  )
+  return parser
+
+
+def _command(
+  commands: argparse._SubParsersAction[argparse.ArgumentParser],
+  name: str,
+  run: Callable[[argparse.Namespace], None],
+  text: str,
+) -> argparse.ArgumentParser:
+  parser = commands.add_parser(name, help=text, description=text)
+  parser.set_defaults(run=run)
+  parser.add_argument(
+    "model", type=Path, metavar="RUN", help="run or folder of weights"
+  )
+  parser.add_argument(
+    "--weights", default="mean",
+    help="of a run: mean (of the best checkpoints), best, latest, ema or a step [mean]",
+  )  # fmt: skip
+  return parser
+
+
+def _chunk_options(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--chunk", type=float, default=12.0, help="seconds [12]")
+  parser.add_argument("--hop", type=float, default=6.0, help="seconds [6]")
+  parser.add_argument("--batch", type=int, default=1, help="chunks per device [1]")
+
+
+def _separate(options: argparse.Namespace) -> None:
+  from mixit_jax.inference.separate import separate_files
+
+  model = _load(options)
+  separate_files(model, options.recordings, options.out, options.format, print)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+  from mixit_jax.inference.evaluate import evaluate
+  from mixit_jax.reports.tables import score_table
+  from mixit_jax.training.workdir import write_json
+
+  result = evaluate(_load(options), options.songs, _log).to_dict()
+  if options.json:
+    write_json(options.json, result)
+  print(score_table(result))
+
+
+def _select_channels(options: argparse.Namespace) -> None:
+  from mixit_jax.inference.model import load
+  from mixit_jax.reports.tables import selection_table
+  from mixit_jax.training.initialize import SELECTION_FILE, write_selection
+  from mixit_jax.training.selection import select_channels
+
+  model = load(options.model, options.weights)
+  stems = tuple(name.strip() for name in options.stems.split(","))
+  selection = select_channels(
+    model.separate_chunks, model.config, options.songs, stems, options.seconds,
+    options.many_to_one, batch=model.chunk_batch, progress=_log,
+  )  # fmt: skip
+  file = options.json or options.model / SELECTION_FILE
+  write_selection(file, selection, model.weights)
+  print(selection_table(selection.to_dict()))
+
+
+def _load(options: argparse.Namespace) -> Model:
+  from mixit_jax.inference.model import Model, load
+
+  if options.chunk <= 0 or not 0 < options.hop <= options.chunk or options.batch < 1:
+    raise UserError(
+      f"--chunk={options.chunk:g} --hop={options.hop:g} --batch={options.batch}: they "
+      "must be positive and the hop at most the chunk"
+    )
+  weights = load(options.model, options.weights).weights
+  return Model(weights, options.chunk, options.hop, options.batch)
+
+
+def _log(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,148 @@
+"""A trained separator at work: load it once, separate anything."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mixit_jax.audio.files import read_audio, resample
+from mixit_jax.errors import UserError
+from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
+from mixit_jax.separator.chunked import separate_long
+from mixit_jax.separator.compiled import SeparateChunks, chunk_separator
+from mixit_jax.separator.weights import Weights
+from mixit_jax.training.config import MeshConfig
+from mixit_jax.training.devices import enable_compilation_cache
+from mixit_jax.training.mesh import make_mesh
+from mixit_jax.training.weights import read_weights
+
+# Chunks of long recordings (paper 4.3).
+CHUNK_SECONDS = 12.0
+HOP_SECONDS = 6.0
+
+
+class Model:
+  """A separator with its weights.
+
+  Attributes:
+    weights: configuration, parameters, names of the outputs and card.
+    chunk_seconds: length of the chunks of long recordings.
+    hop_seconds: distance of the chunks.
+    batch: chunks that each device separates together.
+  """
+
+  def __init__(
+    self,
+    weights: Weights,
+    chunk_seconds: float = CHUNK_SECONDS,
+    hop_seconds: float = HOP_SECONDS,
+    batch: int = 1,
+  ):
+    self.weights = weights
+    self.chunk_seconds = chunk_seconds
+    self.hop_seconds = hop_seconds
+    self.batch = batch
+
+  @property
+  def config(self) -> SeparatorConfig:
+    """Configuration of the separator."""
+    return self.weights.config
+
+  @property
+  def card(self) -> dict[str, Any]:
+    """Where the weights come from."""
+    return dict(self.weights.card)
+
+  @property
+  def sample_rate(self) -> int:
+    """Rate of what `separate` returns, in Hz."""
+    return self.config.sample_rate
+
+  @property
+  def stems(self) -> tuple[str, ...]:
+    """Names of the outputs; numbered for a pre-trained model."""
+    if self.weights.stems is not None:
+      return self.weights.stems
+    return tuple(f"output_{n:02d}" for n in range(self.config.num_sources))
+
+  @property
+  def chunk_batch(self) -> int:
+    """Chunks that all local devices separate together."""
+    return self.batch * jax.local_device_count()
+
+  @cached_property
+  def separate_chunks(self) -> SeparateChunks:
+    """Separation of chunks [B, C, L] into [B, N, C, L] on all local devices."""
+    mesh = make_mesh(MeshConfig(), jax.local_devices())
+    return chunk_separator(Separator(self.config), self.weights.params, mesh)
+
+  def separate(
+    self, recording: str | Path | np.ndarray, sample_rate: int | None = None
+  ) -> dict[str, np.ndarray]:
+    """Separates a recording of any length.
+
+    Args:
+      recording: audio file, or array [C, L] or [L].
+      sample_rate: rate of an array in Hz; None takes the model's.
+
+    Returns:
+      Name of each output to its audio, float32 [C, L] at the model's rate. Levels are
+      those of the recording.
+
+    Raises:
+      UserError: the file cannot be read, or the array has a wrong shape.
+    """
+    if isinstance(recording, np.ndarray):
+      mixture = self._prepare(recording, sample_rate)
+    else:
+      mixture = read_audio(Path(recording), self.sample_rate, self.config.num_channels)
+    return dict(zip(self.stems, self.separate_mixture(mixture), strict=True))
+
+  def separate_mixture(self, mixture: np.ndarray) -> np.ndarray:
+    """Separates [C, L] at the model's rate into [N, C, L]."""
+    chunk = round(self.chunk_seconds * self.sample_rate)
+    length = mixture.shape[-1]
+    # A short recording is filled up to whole windows: few lengths, few compilations.
+    missing = -length % self.config.n_fft if length < chunk else 0
+    estimates = separate_long(
+      self.separate_chunks,
+      np.pad(mixture, ((0, 0), (0, missing))),
+      chunk,
+      round(self.hop_seconds * self.sample_rate),
+      batch=self.chunk_batch,
+    )
+    return estimates[..., :length]
+
+  def _prepare(self, audio: np.ndarray, sample_rate: int | None) -> np.ndarray:
+    channels = self.config.num_channels
+    audio = np.asarray(audio, np.float32)
+    if audio.ndim == 1:
+      audio = np.repeat(audio[None], channels, axis=0)
+    if audio.ndim != 2 or audio.shape[0] not in (1, channels) or not audio.size:
+      raise UserError(
+        f"the recording has shape {audio.shape}; expected [{channels}, samples]"
+      )
+    if audio.shape[0] != channels:
+      audio = np.repeat(audio, channels, axis=0)
+    if not np.isfinite(audio).all():
+      raise UserError("the recording has samples that are not finite")
+    if sample_rate is not None and sample_rate != self.sample_rate:
+      audio = resample(audio, sample_rate, self.sample_rate)
+    return audio
+
+
+def load(folder: str | Path, weights: str = "mean") -> Model:
+  """Loads a run or a folder of exported or imported weights.
+
+  Args:
+    folder: working directory of a run, or a folder of weights.
+    weights: for a run, "mean" of the best checkpoints, "best", "latest", "ema" or a
+      step.
+
+  Raises:
+    UserError: the folder is neither, or its files are missing or damaged.
+  """
+  enable_compilation_cache()
+  return Model(read_weights(Path(folder), weights))

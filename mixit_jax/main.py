@@ -1,0 +1,83 @@
+"""Command line of training: `python -m mixit_jax.main --config=… --workdir=…`."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from mixit_jax.errors import UserError
+
+_FLAGS = flags.FlagValues()
+config_flags.DEFINE_config_file(
+  "config", None, "Configuration file, e.g. configs/pretrain.py:medium.",
+  flag_values=_FLAGS,
+)  # fmt: skip
+flags.DEFINE_string(
+  "workdir", None, "Folder of the run: checkpoints, metrics, configuration.",
+  flag_values=_FLAGS,
+)  # fmt: skip
+flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=_FLAGS)
+
+_USAGE = """\
+usage: python -m mixit_jax.main --config=FILE[:SIZE] --workdir=FOLDER [--config.KEY=…]
+
+  --config    configuration file, e.g. configs/pretrain.py:medium
+  --workdir   folder of the run; started again, it goes on where it stopped
+  --config.…  overrides a key, e.g. --config.data.shards=data/fma --config.run.batch=32
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Runs a training and returns the exit status."""
+  logging.basicConfig(level=logging.INFO, format="%(message)s")
+  logging.getLogger("absl").setLevel(logging.WARNING)
+  try:
+    if _parse(arguments):
+      print(_USAGE, end="")
+      return 0
+    _train(_FLAGS["config"].value, _FLAGS["workdir"].value)
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+def _parse(arguments: Sequence[str]) -> bool:
+  """Parses the flags; true when only help is wanted."""
+  try:
+    rest = _FLAGS(list(arguments))
+  except flags.Error as error:
+    raise UserError(f"{error}; see --help") from error
+  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    raise UserError(f"configuration: {_one_line(error)}") from error
+  if _FLAGS["help"].value:
+    return True
+  if len(rest) > 1:
+    raise UserError(f"unexpected argument {rest[1]}; see --help")
+  for name in ("config", "workdir"):
+    if not _FLAGS[name].value:
+      raise UserError(f"--{name} is missing; see --help")
+  return False
+
+
+def _train(values: Any, workdir: Any) -> None:
+  # Imported here: --help and mistyped flags answer at once.
+  from mixit_jax.training import devices
+  from mixit_jax.training.config import Config
+  from mixit_jax.training.loop import train
+
+  config = Config.from_dict(values.to_dict())
+  devices.start(config.mesh)
+  train(config, Path(workdir))
+
+
+def _one_line(error: Exception) -> str:
+  return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

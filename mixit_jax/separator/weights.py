@@ -1,0 +1,128 @@
+"""A separator's weights in a folder of their own: configuration, card and tensors.
+
+`config.json` holds the model's configuration, the names of its outputs and the card;
+`model.safetensors` the parameters, named by their path (`blocks/…`). Any program that
+reads safetensors can open it, and no code is executed in doing so.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from mixit_jax.errors import UserError
+from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.version import __version__
+
+FORMAT = "mixit_jax weights"
+CONFIG_FILE = "config.json"
+TENSOR_FILE = "model.safetensors"
+
+
+class WeightsError(UserError):
+  """A folder of weights that cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+  """A separator ready to run.
+
+  Attributes:
+    config: configuration of the model.
+    params: its parameters, nested dicts of float32 arrays.
+    stems: names of the outputs; None for a pre-trained model, whose outputs have none.
+    card: where the weights come from: training data, licence, provenance.
+  """
+
+  config: SeparatorConfig
+  params: dict[str, Any]
+  stems: tuple[str, ...] | None = None
+  card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def flatten_params(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple]:
+  """Pairs of path (`blocks/…`) and array."""
+  for name, value in params.items():
+    if isinstance(value, Mapping):
+      yield from flatten_params(value, f"{prefix}{name}/")
+    else:
+      yield f"{prefix}{name}", np.asarray(value)
+
+
+def unflatten_params(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Nested dicts from paths."""
+  params: dict[str, Any] = {}
+  for path, value in tensors.items():
+    *folders, name = path.split("/")
+    node = params
+    for folder in folders:
+      node = node.setdefault(folder, {})
+    node[name] = value
+  return params
+
+
+def is_weights_folder(folder: Path) -> bool:
+  """Whether the folder was written by `save_weights`."""
+  return (Path(folder) / TENSOR_FILE).is_file()
+
+
+def save_weights(folder: Path, weights: Weights) -> None:
+  """Writes a folder of weights, the configuration last."""
+  folder = Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  tensors = {k: np.ascontiguousarray(v) for k, v in flatten_params(weights.params)}
+  document = {
+    "format": FORMAT,
+    "version": __version__,
+    "model": dataclasses.asdict(weights.config),
+    "stems": weights.stems,
+    "card": dict(weights.card),
+  }
+  _write(folder / TENSOR_FILE, save(tensors, metadata={"format": FORMAT}))
+  _write(folder / CONFIG_FILE, (json.dumps(document, indent=2) + "\n").encode())
+
+
+def load_weights(folder: Path) -> Weights:
+  """Reads a folder of weights.
+
+  Raises:
+    WeightsError: a file is missing, damaged or of another format.
+  """
+  folder = Path(folder)
+  try:
+    document = json.loads((folder / CONFIG_FILE).read_text())
+    tensors = load_file(folder / TENSOR_FILE)
+  except (OSError, ValueError, SafetensorError) as error:
+    raise WeightsError(f"{folder} holds no readable weights ({error})") from error
+  if not isinstance(document, dict) or document.get("format") != FORMAT:
+    raise WeightsError(f"{folder / CONFIG_FILE} does not describe weights of mixit_jax")
+  try:
+    values: dict[str, Any] = {
+      key: tuple(value) if isinstance(value, list) else value
+      for key, value in document["model"].items()
+    }
+    config = SeparatorConfig(**values)
+  except (TypeError, UserError) as error:
+    raise WeightsError(
+      f"{folder / CONFIG_FILE} was written by version {document.get('version')} and "
+      f"cannot be used by version {__version__}: {error}"
+    ) from error
+  stems = document["stems"]
+  return Weights(
+    config,
+    unflatten_params(tensors),
+    None if stems is None else tuple(stems),
+    document["card"],
+  )
+
+
+def _write(path: Path, content: bytes) -> None:
+  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+  temporary.write_bytes(content)
+  temporary.replace(path)
