@@ -9,13 +9,19 @@ products with the mixtures, so that the waveforms are read once, whatever the
 number of assignments that are weighed.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mixit_jax.errors import UserError
+from mixit_jax.objectives.assignment import (
+  PRECISION,
+  TIE_DB,
+  all_losses,
+  inner_products,
+  least_squares,
+)
 from mixit_jax.objectives.snr import (
   EPS,
   TAU,
@@ -30,22 +36,6 @@ Channels = Literal["all", "left"]
 MAX_EXACT_OUTPUTS = 16
 # Below this mean power a segment counts as silent and is never scaled up.
 SILENT_POWER = 1e-9
-# Least squares: energy added to each output, relative to its own. Float32 products
-# of 6 s of audio are good to 4e-7.
-DIAGONAL_LOADING = 1e-5
-# Losses closer than this are equal within the rounding of float32.
-TIE_DB = 1e-4
-
-# TF32 or bfloat16 products would drown the small differences between assignments.
-_PRECISION = jax.lax.Precision.HIGHEST
-
-
-class _Products(NamedTuple):
-  """Inner products per channel: all that an assignment needs to know."""
-
-  gram: jax.Array  # [B, C, N, N] outputs with outputs
-  cross: jax.Array  # [B, C, 2, N] mixtures with outputs
-  power: jax.Array  # [B, C, 2] mixtures with themselves
 
 
 def make_mixtures_of_mixtures(
@@ -88,7 +78,7 @@ def remix(estimates: jax.Array, mix_matrix: jax.Array) -> jax.Array:
   """
   batch, num_sources, num_channels, length = estimates.shape
   flat = estimates.astype(jnp.float32).reshape(batch, num_sources, -1)
-  mixed = jnp.einsum("bin,bnl->bil", mix_matrix, flat, precision=_PRECISION)
+  mixed = jnp.einsum("bin,bnl->bil", mix_matrix, flat, precision=PRECISION)
   return mixed.reshape(batch, 2, num_channels, length)
 
 
@@ -175,9 +165,9 @@ def assign_least_squares(
   """
   if channels not in ("all", "left"):
     raise ValueError(f"channels must be 'all' or 'left', not {channels!r}")
-  products = _inner_products(estimates, mixtures)
+  products = inner_products(estimates, mixtures)
   used = slice(None) if channels == "all" else slice(0, 1)
-  return _least_squares(
+  return least_squares(
     jnp.sum(products.gram[:, used], axis=1), jnp.sum(products.cross[:, used], axis=1)
   )
 
@@ -193,7 +183,7 @@ def assign_exact(
   clipped at zero, and a last comparison on waveforms keeps the least-squares
   assignment where that one is better.
 
-  Assignments whose losses differ by less than 1e-4 dB count as equal, and the one
+  Assignments whose losses differ by less than 1e-5 dB count as equal, and the one
   of lowest code wins; bit n of a code is set where output n goes to the second
   mixture. Memory is [B, 2^N, C].
 
@@ -217,13 +207,13 @@ def assign_exact(
       f"{MAX_EXACT_OUTPUTS} outputs, but the model has {num_sources}: use the "
       "'efficient' assignment or fewer outputs"
     )
-  products = _inner_products(estimates, mixtures)
-  losses = _all_losses(products, tau, eps)  # [B, 2^N]
+  products = inner_products(estimates, mixtures)
+  losses = all_losses(products, tau, eps)  # [B, 2^N]
   best = jnp.min(losses, axis=1, keepdims=True)
   code = jnp.argmax(losses <= best + TIE_DB, axis=1)  # [B]
   bits = (code[:, None] >> jnp.arange(num_sources)[None, :]) & 1
   searched = jnp.stack([1 - bits, bits], axis=1).astype(jnp.float32)
-  regressed = _least_squares(
+  regressed = least_squares(
     jnp.sum(products.gram, axis=1), jnp.sum(products.cross, axis=1)
   )
   gain = assigned_loss(estimates, mixtures, searched, tau, eps) - assigned_loss(
@@ -313,102 +303,3 @@ def mixit_statistics(
     "assignment_entropy": entropy,
     "output_energy_db": energy_db,
   }
-
-
-def _inner_products(estimates: jax.Array, mixtures: jax.Array) -> _Products:
-  """Inner products of outputs and mixtures, per channel, in float32."""
-  if estimates.ndim != 4 or mixtures.ndim != 4:
-    raise ValueError(
-      "estimates must be [B, N, C, L] and mixtures [B, 2, C, L], not "
-      f"{estimates.shape} and {mixtures.shape}"
-    )
-  batch, num_sources, num_channels, length = estimates.shape
-  if mixtures.shape != (batch, 2, num_channels, length):
-    raise ValueError(
-      f"mixtures must be {(batch, 2, num_channels, length)} for estimates "
-      f"{estimates.shape}, not {mixtures.shape}"
-    )
-  # One product over (signal, channel) rows needs no transposed copy of the
-  # waveforms; the blocks that pair different channels are thrown away.
-  outputs = estimates.astype(jnp.float32).reshape(batch, -1, length)
-  targets = mixtures.astype(jnp.float32).reshape(batch, -1, length)
-  gram = jnp.einsum("bil,bjl->bij", outputs, outputs, precision=_PRECISION)
-  cross = jnp.einsum("bil,bjl->bij", targets, outputs, precision=_PRECISION)
-  channels = np.arange(num_channels)
-  gram = gram.reshape(batch, num_sources, num_channels, num_sources, num_channels)
-  cross = cross.reshape(batch, 2, num_channels, num_sources, num_channels)
-  # Indexing both channel axes at once moves the channel to the front.
-  return _Products(
-    gram=jnp.moveaxis(gram[:, :, channels, :, channels], 0, 1),
-    cross=jnp.moveaxis(cross[:, :, channels, :, channels], 0, 1),
-    power=jnp.swapaxes(energy(mixtures), 1, 2),
-  )
-
-
-def _least_squares(gram: jax.Array, cross: jax.Array) -> jax.Array:
-  """Assignment [B, 2, N] from a Gram matrix [B, N, N] and products [B, 2, N]."""
-  norms = jnp.diagonal(gram, axis1=1, axis2=2)  # [B, N]
-  sounding = norms > 1e-30
-  scale = jnp.where(sounding, jax.lax.rsqrt(jnp.where(sounding, norms, 1.0)), 0.0)
-  loading = DIAGONAL_LOADING * jnp.eye(gram.shape[-1], dtype=gram.dtype)[None]
-  correlation = gram * scale[:, :, None] * scale[:, None, :] + loading
-  target = jnp.swapaxes(cross * scale[:, None, :], 1, 2)  # [B, N, 2]
-  with jax.default_matmul_precision("highest"):
-    coefficients = jnp.linalg.solve(correlation, target)
-  # The scale is positive, so it does not change which coefficient is larger.
-  second = coefficients[:, :, 1] > coefficients[:, :, 0]  # [B, N]
-  return jnp.stack([~second, second], axis=1).astype(jnp.float32)
-
-
-def _all_losses(products: _Products, tau: float, eps: float) -> jax.Array:
-  """Losses [B, 2^N] of all assignments, in the order of their codes."""
-  errors = _subset_errors(products)  # [B, C, 2, 2^N]
-  # What the second mixture does not get goes to the first: the complement of a
-  # code is its mirror image.
-  first = loss_from_energies(
-    errors[:, :, 0, ::-1], products.power[:, :, 0, None], tau, eps
-  )
-  second = loss_from_energies(errors[:, :, 1], products.power[:, :, 1, None], tau, eps)
-  return jnp.mean(first + second, axis=1) / 2.0
-
-
-def _subset_errors(products: _Products) -> jax.Array:
-  """Energy of each mixture minus each subset of outputs, [B, C, 2, 2^N].
-
-  A subset is split into its low and its high half: the quadratic form of the
-  whole is that of the two halves and one small matrix product between them, so
-  that no array larger than the result is needed.
-  """
-  gram, cross, power = products
-  num_sources = gram.shape[-1]
-  low, high = _subsets((num_sources + 1) // 2), _subsets(num_sources // 2)
-  k = low.shape[1]
-
-  def quadratic(subsets: np.ndarray, block: jax.Array) -> jax.Array:
-    """Quadratic form of every subset, [B, C, subsets]."""
-    product = jnp.einsum("sn,bcnm->bcsm", subsets, block, precision=_PRECISION)
-    return jnp.einsum("bcsm,sm->bcs", product, subsets, precision=_PRECISION)
-
-  def linear(subsets: np.ndarray, block: jax.Array) -> jax.Array:
-    """Products of both mixtures with every subset, [B, C, 2, subsets]."""
-    return jnp.einsum("bcin,sn->bcis", block, subsets, precision=_PRECISION)
-
-  between = jnp.einsum("bcnm,sm->bcns", gram[:, :, k:, :k], low, precision=_PRECISION)
-  between = jnp.einsum("tn,bcns->bcts", high, between, precision=_PRECISION)
-  squares = (
-    quadratic(high, gram[:, :, k:, k:])[:, :, :, None]
-    + quadratic(low, gram[:, :, :k, :k])[:, :, None, :]
-    + 2.0 * between
-  )  # [B, C, high, low]
-  sums = (
-    linear(high, cross[..., k:])[..., :, None]
-    + linear(low, cross[..., :k])[..., None, :]
-  )  # [B, C, 2, high, low]
-  errors = power[:, :, :, None, None] - 2.0 * sums + squares[:, :, None]
-  return jnp.maximum(errors, 0.0).reshape(*power.shape, -1)
-
-
-def _subsets(num_sources: int) -> np.ndarray:
-  """Membership [2^n, n] of every subset of n outputs, in the order of its code."""
-  codes = np.arange(2**num_sources)
-  return ((codes[:, None] >> np.arange(num_sources)) & 1).astype(np.float32)
