@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mixit_jax.audio import flac
+from mixit_jax.audio import flac, mp3, ogg
 from mixit_jax.errors import UserError
 
 _BLOCK = 1 << 18  # values decoded at once
 _RATES = range(1_000, 1_000_000)  # Hz; others come from broken headers
+_MP3_DELAYS = 8 * 1152  # more samples than encoders and decoders trim
+_MOST_AV_CHANNELS = 8  # PyAV crashes with more
 _NO_OTHER_FILES = {"protocol_whitelist": ""}  # a playlist must not open its entries
 
 
@@ -38,8 +40,8 @@ class _Stream(soundfile.SoundFile):
 def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
   """Decodes a file as it is, with its own rate and its own channels.
 
-  A file that ends early without an error of the decoder, as a cut MP3 does, gives
-  what it holds. Any error of the decoder refuses the file: nothing is patched.
+  Nothing is guessed or patched: a file with an error inside is refused. A file that
+  was cut gives what it holds, if the decoder makes no error of it (MP3, WAV).
 
   Args:
     source: Path of the file, or its content.
@@ -52,19 +54,26 @@ def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
     AudioError: The file is missing, is no audio, is damaged, is empty, holds
       samples that are not finite, or changes its rate or its channels on the way.
   """
-  name = name or (str(source) if isinstance(source, Path) else "audio in memory")
-  if isinstance(source, Path) and not source.is_file():
-    raise AudioError(f"{name}: expected an audio file, found none")
+  if isinstance(source, bytes):
+    name = name or "audio in memory"
+  else:
+    name = name or str(source)
+    if not source.is_file():
+      raise AudioError(f"{name}: expected an audio file, found none")
   try:
+    # By its path, where there is one: the suffix helps libsndfile.
     stream = _Stream(io.BytesIO(source) if isinstance(source, bytes) else source)
   except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-    audio, rate = _decode_with_av(source, name, error)
+    audio, rate = _decode_with_av(_content(source, name), name, error)
   else:
     with stream:
       audio, rate = _read(stream, name), stream.samplerate
-      if stream.format == "FLAC":
-        content = source if isinstance(source, bytes) else source.read_bytes()
-        _check_rates({rate} | flac.frame_rates(content), name)
+    if stream.format == "FLAC":
+      _check_rates({rate} | flac.frame_rates(_content(source, name)), name)
+    elif stream.format == "MP3":
+      audio = _complete_mp3(_content(source, name), audio, stream, name)
+    elif stream.format == "OGG" and ogg.is_chained(_content(source, name)):
+      raise AudioError(f"{name}: holds several streams in a row: decode them apart")
   if audio.shape[1] == 0:
     raise AudioError(f"{name}: holds no audio")
   if rate not in _RATES:
@@ -89,8 +98,31 @@ def _read(stream: soundfile.SoundFile, name: str) -> np.ndarray:
   return _join(blocks, stream.channels)
 
 
+def _complete_mp3(
+  content: bytes, audio: np.ndarray, opened: soundfile.SoundFile, name: str
+) -> np.ndarray:
+  """Makes sure that the audio [C, L] of an MP3 file is all that its frames hold.
+
+  libsndfile stops at the length that the file claims, which may be too short, after
+  some garbage, and at a change of the sample rate or the number of channels.
+  """
+  stream = mp3.scan(content)
+  _check_rates({opened.samplerate} | stream.rates, name)
+  _check_channels({opened.channels} | stream.channels, name)
+  expected = stream.num_samples - _MP3_DELAYS
+  if audio.shape[1] < expected and audio.shape[1] == opened.frames:
+    with _Stream(io.BytesIO(mp3.with_length(content, stream))) as repaired:
+      audio = _read(repaired, name)
+  if audio.shape[1] < expected:
+    raise AudioError(
+      f"{name}: damaged: {audio.shape[1]} samples can be decoded of"
+      f" {stream.num_samples}"
+    )
+  return audio
+
+
 def _decode_with_av(
-  source: Path | bytes, name: str, reason: Exception
+  content: bytes, name: str, reason: Exception
 ) -> tuple[np.ndarray, int]:
   """Decodes with PyAV what soundfile cannot open, for the given reason."""
   # libsndfile says of a broken MP3 file that it does not exist.
@@ -104,7 +136,6 @@ def _decode_with_av(
       " (M4A, AAC, WMA and more need: pip install 'mixit-jax[formats]')"
     ) from reason
   try:
-    content = source if isinstance(source, bytes) else source.read_bytes()
     with av.open(io.BytesIO(content), "r", options=_NO_OTHER_FILES) as container:
       to_float = av.AudioResampler(format="fltp")
       rates, channels, blocks = set[int](), set[int](), []
@@ -113,6 +144,8 @@ def _decode_with_av(
         channels.add(frame.layout.nb_channels)
         _check_rates(rates, name)
         _check_channels(channels, name)
+        if max(channels) > _MOST_AV_CHANNELS:
+          raise AudioError(f"{name}: {max(channels)} channels are not plausible")
         blocks += [converted.to_ndarray() for converted in to_float.resample(frame)]
   except (av.FFmpegError, OSError, ValueError, IndexError) as error:
     raise AudioError(
@@ -121,6 +154,14 @@ def _decode_with_av(
   if not blocks:
     raise AudioError(f"{name}: holds no audio")
   return _join(blocks, channels.pop()), rates.pop()
+
+
+def _content(source: Path | bytes, name: str) -> bytes:
+  """Reads all bytes of a file."""
+  try:
+    return source if isinstance(source, bytes) else source.read_bytes()
+  except OSError as error:
+    raise AudioError(f"{name}: cannot be read: {one_line(error)}") from error
 
 
 def _join(blocks: list[np.ndarray], num_channels: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 How files are decoded stands in `decoding`.
 """
 
+import contextlib
 import uuid
 import warnings
 from pathlib import Path
@@ -143,7 +144,8 @@ def write_audio(
       f" {file_format} {subtype}: {one_line(error)}"
     ) from error
   finally:
-    temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
 
 
 def find_audio(folder: Path) -> list[Path]:
