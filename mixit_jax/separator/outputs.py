@@ -1,0 +1,57 @@
+"""Keeping some of a separator's outputs."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mixit_jax.errors import UserError
+from mixit_jax.separator.bs_locoformer import SeparatorConfig
+
+
+def select_outputs(
+  params: Mapping[str, Any], config: SeparatorConfig, outputs: Sequence[int]
+) -> tuple[SeparatorConfig, dict[str, Any]]:
+  """Keeps the given outputs of a separator (paper section 4.3).
+
+  Only the last layer of the decoder knows the outputs. The sum of several outputs is
+  not an output: each has a gate of its own.
+
+  Args:
+    params: parameters of the separator.
+    config: its configuration.
+    outputs: outputs to keep, in their new order.
+
+  Returns:
+    Configuration with that many sources, and parameters that give the estimates
+    [B, N, C, L][:, outputs] of the given ones.
+
+  Raises:
+    UserError: no output, one that does not exist, or one given twice.
+  """
+  indices = [int(index) for index in outputs]
+  if not indices or len(set(indices)) < len(indices):
+    raise UserError(f"outputs: {indices} must name different outputs, at least one")
+  for index in indices:
+    if not 0 <= index < config.num_sources:
+      raise UserError(
+        f"outputs: {index} does not exist; there are outputs 0 to"
+        f" {config.num_sources - 1}"
+      )
+  decoder = {
+    name: _selected(layer, config, indices) if name.startswith("mask_") else layer
+    for name, layer in params["decoder"].items()
+  }
+  smaller = dataclasses.replace(config, num_sources=len(indices))
+  return smaller, {**params, "decoder": decoder}
+
+
+def _selected(
+  layer: Mapping[str, Any], config: SeparatorConfig, indices: list[int]
+) -> dict[str, Any]:
+  """Some outputs of a layer whose last axis is (gate, re/im, N, C, bin)."""
+  kept = {}
+  for name, array in layer.items():
+    parts = (2, 2, config.num_sources, config.num_channels, -1)
+    split = array.reshape(*array.shape[:-1], *parts)
+    kept[name] = split[..., indices, :, :].reshape(*array.shape[:-1], -1)
+  return kept

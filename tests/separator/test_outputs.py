@@ -1,0 +1,60 @@
+"""Keeping some outputs of a model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mixit_jax.errors import UserError
+from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
+from mixit_jax.separator.outputs import select_outputs
+
+CONFIG = SeparatorConfig(
+  num_blocks=1,
+  embed_dim=8,
+  ffn_dim=6,
+  num_heads=2,
+  num_groups=2,
+  kernel_size=3,
+  num_sources=12,
+  n_fft=64,
+  hop=16,
+  bands=(2, 2, 4, 25),
+)
+
+
+@pytest.fixture(scope="module")
+def params():
+  mixture = jnp.zeros((1, 2, 640))
+  shapes = jax.eval_shape(Separator(CONFIG).init, jax.random.key(0), mixture)["params"]
+  draw = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda leaf: 0.3 * draw.standard_normal(leaf.shape, np.float32), shapes
+  )
+
+
+def test_selected_model_gives_the_selected_estimates(params):
+  outputs = [7, 0, 11, 3]
+  mixture = np.random.default_rng(1).standard_normal((2, 2, 640), np.float32)
+  config, selected = select_outputs(params, CONFIG, outputs)
+  assert config.num_sources == 4
+  every = jax.jit(Separator(CONFIG).apply)({"params": params}, mixture)
+  found = jax.jit(Separator(config).apply)({"params": selected}, mixture)
+  np.testing.assert_allclose(found, every[:, np.asarray(outputs)], rtol=1e-5, atol=1e-5)
+  # All twelve outputs differ, so that no other selection would pass.
+  distances = np.abs(every[:, :, None] - every[:, None]).max((0, 3, 4))
+  assert distances[~np.eye(12, dtype=bool)].min() > 1e-2
+
+
+def test_selection_works_on_any_array_and_leaves_the_input_alone(params):
+  before = jax.tree.map(np.copy, params)
+  _, selected = select_outputs(params, CONFIG, [1, 2])
+  jax.tree.map(np.testing.assert_array_equal, params, before)
+  _, on_device = select_outputs(jax.device_put(params), CONFIG, [1, 2])
+  jax.tree.map(np.testing.assert_array_equal, selected, on_device)
+
+
+@pytest.mark.parametrize("outputs", [[], [1, 1], [0, 12], [-1]])
+def test_impossible_selections_are_refused(params, outputs):
+  with pytest.raises(UserError, match=r"^outputs: "):
+    select_outputs(params, CONFIG, outputs)
