@@ -21,8 +21,8 @@ from mixit_jax.training.config import (
 )
 
 SAMPLE_RATE = 8000
-# 257 bins of 15.6 Hz: fine where bass and kick live, coarse above.
-BANDS = (4,) * 8 + (9,) * 9 + (24,) * 6
+# 513 bins of 7.8 Hz: fine where bass and kick live, coarse above.
+BANDS = (6,) * 8 + (15,) * 11 + (50,) * 6
 
 
 def get_config(stage: str) -> ml_collections.ConfigDict:
@@ -37,7 +37,7 @@ def get_config(stage: str) -> ml_collections.ConfigDict:
     num_groups=4,
     num_sources=8 if pretrain else 4,
     sample_rate=SAMPLE_RATE,
-    n_fft=512,
+    n_fft=1024,
     hop=256,
     bands=BANDS,
   )

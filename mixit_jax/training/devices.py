@@ -37,7 +37,7 @@ def start(config: MeshConfig) -> None:
 
 def enable_compilation_cache() -> None:
   """Keeps compiled programs in the user's cache folder across runs."""
-  if jax.config.read("jax_compilation_cache_dir"):
+  if getattr(jax.config, "jax_compilation_cache_dir"):  # noqa: B009 (untyped)
     return
   base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
   folder = os.environ.get(CACHE_VARIABLE) or str(Path(base) / "mixit_jax" / "xla")
