@@ -12,6 +12,39 @@ from mixit_jax.data.records import Manifest
 from mixit_jax.errors import UserError
 
 
+class HostBatches(Iterator[dict[str, np.ndarray]]):
+  """Batches that threads read ahead.
+
+  The threads end with `close()`, with an error, and with the last reference.
+  """
+
+  def __init__(self, iterator: grain.DatasetIterator):
+    self._iterator: grain.DatasetIterator | None = iterator
+    iterator.start_prefetch()
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    """Returns the next batch.
+
+    Raises:
+      RecordError: an example of the batch cannot be read; no batch follows, since
+        Grain would leave out the example and shift all that come after it.
+      ValueError: the batches were closed.
+    """
+    if self._iterator is None:
+      raise ValueError("these batches are closed")
+    try:
+      return next(self._iterator)
+    except BaseException:
+      self.close()
+      raise
+
+  def close(self) -> None:
+    """Ends the threads; does nothing the second time."""
+    if self._iterator is not None:
+      self._iterator.close()
+      self._iterator = None
+
+
 def host_batches(
   dataset: grain.MapDataset,
   first_step: int,
@@ -20,7 +53,7 @@ def host_batches(
   hosts: int = 1,
   threads: int = 4,
   buffer: int | None = None,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> HostBatches:
   """Returns the batches of one host, from a step on.
 
   At step s host h gets the examples s * global_batch + h, + hosts, ... of the
@@ -29,8 +62,7 @@ def host_batches(
 
   Examples are read ahead by threads (decoding releases the interpreter's lock) and
   stacked by one more thread. So at most three batches and `buffer` examples are held.
-  Reading starts at once. An error in an example is raised at its batch. The iterator
-  has `close()`, which ends its threads; so does its last reference.
+  Reading starts at once. An error in an example is raised at its batch.
 
   Args:
     dataset: endless stream of examples.
@@ -68,11 +100,8 @@ def host_batches(
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer)
   examples = dataset[first_step * global_batch + host :: hosts]
   batches = examples.to_iter_dataset(options).batch(global_batch // hosts)
-  iterator = iter(
-    grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=1)
-  )
-  iterator.start_prefetch()
-  return iterator
+  ahead = grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=1)
+  return HostBatches(iter(ahead))
 
 
 def stream_fingerprint(manifest: Manifest, **settings: Any) -> str:

@@ -122,6 +122,9 @@ def test_threads_end_with_the_batches(numbers):
   other = host_batches(dataset, 0, BATCH)
   next(other)
   del other
+  failing = host_batches(dataset.map(lambda example: example["no such key"]), 0, BATCH)
+  with pytest.raises(KeyError):
+    next(failing)
   deadline = time.monotonic() + 5
   while threading.active_count() > before and time.monotonic() < deadline:
     time.sleep(0.01)
@@ -137,7 +140,8 @@ def test_a_corrupt_record_is_raised_by_name(mixture_set, tmp_path):
   batches = host_batches(_pairs(folder), 0, BATCH)
   with pytest.raises(RecordError, match=r"00000-of-00003\.arrayrecord, record 0: "):
     list(islice(batches, 20))
-  batches.close()
+  with pytest.raises(ValueError, match="closed"):
+    next(batches)
 
 
 def test_wrong_arguments_are_named(numbers):
