@@ -28,6 +28,9 @@ def test_an_example_is_a_pure_function_of_seed_and_index(mixture_set):
     e["segments"].tobytes() for ds in (one, other) for e in (ds[i] for i in range(100))
   ]
   assert len(set(texts)) == 200
+  assert not {float(e["ratio_db"]) for e in forward} & {
+    float(other[i]["ratio_db"]) for i in range(40)
+  }
 
 
 def test_an_example_holds_what_it_says(mixture_set):

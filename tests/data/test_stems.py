@@ -88,6 +88,15 @@ def test_every_stem_runs_through_its_own_segments(stem_set):
   assert len({tuple(row) for row in records}) == len(records)
 
 
+def test_stems_of_one_size_have_different_orders(tmp_path):
+  folder = write_set(tmp_path, {stem: [list("abcdefghij")] for stem in STEMS})
+  mixes = _mixes(folder, drop=0.0)
+  records = np.array([mixes[i]["records"] for i in range(50)])
+  assert (
+    len({tuple(epoch) for stem in records.T for epoch in stem.reshape(5, 10)}) == 20
+  )
+
+
 def test_silence_is_not_made_louder(tmp_path):
   folder = write_set(tmp_path, {"bass": [["a"]]})
   file = "bass/train-00000-of-00001.arrayrecord"
