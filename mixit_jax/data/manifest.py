@@ -94,9 +94,9 @@ class Manifest:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     content = {**dataclasses.asdict(self), "fingerprint": self.fingerprint}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(
-      json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8"
-    )
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    # File names that are not UTF-8 hold surrogates: JSON's escapes, as it happens.
+    temporary.write_text(text, "utf-8", "backslashreplace")
     temporary.replace(path)
 
   @classmethod

@@ -101,8 +101,10 @@ def encode_segment(segment: Segment, sample_rate: int, codec: Codec = "flac") ->
     format=codec.upper(),
     subtype="PCM_16",
   ) as file:
-    file.title = segment.track
-    file.comment = f"{_START}{segment.start!r}"
+    if segment.track:  # libsndfile refuses empty tags
+      # File names that are not UTF-8 hold surrogates, which no tag can hold.
+      file.title = segment.track.encode("utf-8", "backslashreplace").decode()
+    file.comment = f"{_START}{float(segment.start)!r}"
     file.write(pcm.T)
   return buffer.getvalue()
 

@@ -16,7 +16,8 @@ MANIFEST = Manifest(
   codec="flac",
   splits={"train": {"bass": [{"file": "bass/a.arrayrecord", "records": 3}]}},
   songs={"valid": ["valid/Zoë - Été"]},
-  skipped=[{"file": "kaputt.mp3", "reason": "no audio"}],
+  # The second name is not UTF-8.
+  skipped=[{"file": f, "reason": "no audio"} for f in ("kaputt.mp3", "caf\udce9.mp3")],
 )
 
 

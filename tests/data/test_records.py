@@ -66,6 +66,14 @@ def test_segments_of_16_bits_survive_unchanged(codec):
   assert (decoded.track, decoded.start) == (segment.track, segment.start)
 
 
+def test_any_file_name_and_number_can_be_stored():
+  latin = b"caf\xe9.mp3".decode("utf-8", "surrogateescape")
+  for track, stored in (("", ""), (latin, "caf\\udce9.mp3"), ("x" * 500, "x" * 500)):
+    segment = Segment(_noise(0.01), track, np.float64(0.1))
+    decoded = decode_segment(encode_segment(segment, 8000))
+    assert (decoded.track, decoded.start) == (stored, 0.1)
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_record_is_an_ordinary_audio_file(codec):
   audio, rate = decode(encode_segment(Segment(_noise(), "a", 0.0), 11025, codec))
