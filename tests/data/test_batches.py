@@ -7,7 +7,7 @@ from pathlib import Path
 import grain
 import numpy as np
 import pytest
-from conftest import STEMS
+from tiny_sets import STEMS
 
 from mixit_jax.data.batches import host_batches, stream_fingerprint
 from mixit_jax.data.manifest import Manifest

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import numbered_tracks, write_set
+from tiny_sets import numbered_tracks, write_set
 
 from mixit_jax.data.mixtures import mixture_pairs
 from mixit_jax.data.records import open_shards

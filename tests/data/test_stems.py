@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import STEMS, write_set
+from tiny_sets import STEMS, write_set
 
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.data.records import Segment, encode_segment, open_shards, write_shard
