@@ -16,7 +16,8 @@ from mixit_jax.errors import UserError
 
 _BLOCK = 1 << 18  # values decoded at once
 _RATES = range(1_000, 1_000_000)  # Hz; others come from broken headers
-_MP3_DELAYS = 8 * 1152  # more samples than encoders and decoders trim
+# Formats whose frames can be counted, and more samples than their decoders trim.
+_FRAMED = {"FLAC": (flac, 0), "MP3": (mp3, 8 * 1152)}
 _MOST_AV_CHANNELS = 8  # PyAV crashes with more
 _NO_OTHER_FILES = {"protocol_whitelist": ""}  # a playlist must not open its entries
 
@@ -68,10 +69,8 @@ def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
   else:
     with stream:
       audio, rate = _read(stream, name), stream.samplerate
-    if stream.format == "FLAC":
-      _check_rates({rate} | flac.frame_rates(_content(source, name)), name)
-    elif stream.format == "MP3":
-      audio = _complete_mp3(_content(source, name), audio, stream, name)
+    if stream.format in _FRAMED:
+      audio = _complete(_content(source, name), audio, stream, name)
     elif stream.format == "OGG" and ogg.is_chained(_content(source, name)):
       raise AudioError(f"{name}: holds several streams in a row: decode them apart")
   if audio.shape[1] == 0:
@@ -98,20 +97,23 @@ def _read(stream: soundfile.SoundFile, name: str) -> np.ndarray:
   return _join(blocks, stream.channels)
 
 
-def _complete_mp3(
+def _complete(
   content: bytes, audio: np.ndarray, opened: soundfile.SoundFile, name: str
 ) -> np.ndarray:
-  """Makes sure that the audio [C, L] of an MP3 file is all that its frames hold.
+  """Makes sure that the audio [C, L] of a file is all that its frames hold.
 
-  libsndfile stops at the length that the file claims, which may be too short, after
-  some garbage, and at a change of the sample rate or the number of channels.
+  libsndfile stops, without an error, at the length that the file claims, and in MP3
+  files after some garbage and at a change of the rate or the channels. In FLAC files
+  it overlooks a change of the rate.
   """
-  stream = mp3.scan(content)
-  _check_rates({opened.samplerate} | stream.rates, name)
-  _check_channels({opened.channels} | stream.channels, name)
-  expected = stream.num_samples - _MP3_DELAYS
+  codec, delays = _FRAMED[opened.format]
+  stream = codec.scan(content)
+  _check_formats(
+    {opened.samplerate} | stream.rates, {opened.channels} | stream.channels, name
+  )
+  expected = stream.num_samples - delays
   if audio.shape[1] < expected and audio.shape[1] == opened.frames:
-    with _Stream(io.BytesIO(mp3.with_length(content, stream))) as repaired:
+    with _Stream(io.BytesIO(codec.repair(content, stream))) as repaired:
       audio = _read(repaired, name)
   if audio.shape[1] < expected:
     raise AudioError(
@@ -142,8 +144,7 @@ def _decode_with_av(
       for frame in container.decode(audio=0):
         rates.add(frame.sample_rate)
         channels.add(frame.layout.nb_channels)
-        _check_rates(rates, name)
-        _check_channels(channels, name)
+        _check_formats(rates, channels, name)
         if max(channels) > _MOST_AV_CHANNELS:
           raise AudioError(f"{name}: {max(channels)} channels are not plausible")
         blocks += [converted.to_ndarray() for converted in to_float.resample(frame)]
@@ -170,12 +171,9 @@ def _join(blocks: list[np.ndarray], num_channels: int) -> np.ndarray:
   return np.concatenate(blocks, axis=1, out=audio) if blocks else audio
 
 
-def _check_rates(rates: set[int], name: str) -> None:
+def _check_formats(rates: set[int], channels: set[int], name: str) -> None:
   if len(rates) > 1:
     raise AudioError(f"{name}: its sample rate changes on the way: {sorted(rates)} Hz")
-
-
-def _check_channels(channels: set[int], name: str) -> None:
   if len(channels) > 1:
     raise AudioError(f"{name}: its number of channels changes: {sorted(channels)}")
 

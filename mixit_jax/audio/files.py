@@ -119,9 +119,10 @@ def write_audio(
   file_format = _FORMATS.get(suffix, suffix)
   if file_format not in soundfile.available_formats():
     raise AudioError(f"{path}: cannot write the format {path.suffix!r}, try .wav")
-  if file_format == "WAV" and audio.size * 4 > _WAV_BYTES:
-    file_format = "RF64"
   subtype = subtype or ("OPUS" if suffix == "OPUS" else _best_subtype(file_format))
+  sample_bytes = 8 if subtype == "DOUBLE" else 4
+  if file_format == "WAV" and audio.size * sample_bytes > _WAV_BYTES:
+    file_format = "RF64"
   if subtype not in _UNCLIPPED and (beyond := np.count_nonzero(np.abs(audio) > 1)):
     warnings.warn(
       f"{path}: {beyond} samples beyond full scale are clipped by {subtype};"

@@ -1,8 +1,9 @@
-"""The sample rates that the frames of a FLAC file state.
+"""The frames of a FLAC file, and a file that claims no wrong length.
 
-libsndfile reads a FLAC file whose sample rate changes on the way as if it did not,
-which plays a part of it at a wrong speed. Every frame states its own rate, so the
-frame headers are read here (RFC 9639, section 9.1).
+libsndfile stops at the length that the header of the file claims, and reads a file
+whose sample rate changes on the way as if it did not, which plays a part of it at a
+wrong speed. Neither is an error there. Every frame states its own size and rate, so
+the frames are counted here (RFC 9639, section 9.1).
 """
 
 import re
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _LONGEST_HEADER = 16
-# Rates in Hz by their code; 0 points to the header of the file.
+# Sample rates in Hz by their code; 0 points to the header of the file.
 # fmt: off
 _RATES = (
   0, 88_200, 176_400, 192_000, 8_000, 16_000,
@@ -21,6 +22,7 @@ _RATES = (
 _STATED_RATES = {12: (1, 1000), 13: (2, 1), 14: (2, 10)}
 # Codes of block sizes that follow in the frame header: their bytes.
 _STATED_SIZES = {6: 1, 7: 2}
+_TOTAL = 21  # byte after the "fLaC" of the file whose last 4 bits start the length
 
 
 class _Frame(NamedTuple):
@@ -28,11 +30,21 @@ class _Frame(NamedTuple):
 
   number: int  # of the frame, or of its first sample where block sizes vary
   next_number: int
+  samples: int
   rate: int  # Hz, or 0
+  channels: int
 
 
-def frame_rates(data: bytes) -> set[int]:
-  """Collects the sample rates that the frames of a FLAC file state.
+class Stream(NamedTuple):
+  """What the frames of a FLAC file say together."""
+
+  num_samples: int
+  rates: set[int]  # Hz; frames that leave the rate to the file add none
+  channels: set[int]
+
+
+def scan(data: bytes) -> Stream:
+  """Walks through the frames of a FLAC file.
 
   A frame counts where its header is valid and its number follows that of the frame
   before, so that audio which looks like a header is not taken for one.
@@ -41,26 +53,47 @@ def frame_rates(data: bytes) -> set[int]:
     data: Content of the file.
 
   Returns:
-    Rates in Hz. Frames that leave the rate to the header of the file add none.
+    Length and formats of the stream.
   """
-  rates = set()
+  frames = []
   expected = 0
   for match in _SYNC.finditer(data):
-    frame = _parse(data[match.start() : match.start() + _LONGEST_HEADER])
+    header = data[match.start() : match.start() + _LONGEST_HEADER]
+    frame = _parse(header.ljust(_LONGEST_HEADER, b"\0"))
     if frame and frame.number == expected:
       expected = frame.next_number
-      rates.add(frame.rate)
-  return rates - {0}
+      frames.append(frame)
+  return Stream(
+    num_samples=sum(frame.samples for frame in frames),
+    rates={frame.rate for frame in frames} - {0},
+    channels={frame.channels for frame in frames},
+  )
+
+
+def repair(data: bytes, stream: Stream) -> bytes:
+  """Takes the claim of a length out of the header of a FLAC file.
+
+  Args:
+    data: Content of the file.
+    stream: What `scan` found in it.
+
+  Returns:
+    Content of the file, now of unknown length; decoders go on to its end.
+  """
+  del stream  # an open end is safer than a count
+  total = data.find(b"fLaC") + _TOTAL
+  return data[:total] + bytes([data[total] & 0xF0, 0, 0, 0, 0]) + data[total + 5 :]
 
 
 def _parse(header: bytes) -> _Frame | None:
   """Reads the header of a frame, if these bytes start with a valid one."""
-  if len(header) < _LONGEST_HEADER:  # no frame is so short
-    return None
   size_code, rate_code = divmod(header[2], 16)
+  channel_code = header[3] >> 4
+  if size_code == 0 or rate_code == 15 or channel_code > 10 or header[3] & 1:
+    return None
   # The number is coded as in UTF-8: leading ones of its first byte count its bytes.
   number_bytes = 8 - (header[4] ^ 0xFF).bit_length()
-  if size_code == 0 or rate_code == 15 or header[3] & 1 or number_bytes in (1, 8):
+  if number_bytes in (1, 8):
     return None
   end = 4 + max(1, number_bytes)
   number = header[4] & (0x7F >> number_bytes)
@@ -73,16 +106,21 @@ def _parse(header: bytes) -> _Frame | None:
   if _crc8(header[:rate_end]) != header[rate_end]:
     return None
   if size_code in _STATED_SIZES:
-    block_size = int.from_bytes(header[end:size_end]) + 1
+    samples = int.from_bytes(header[end:size_end]) + 1
   elif size_code >= 8:
-    block_size = 1 << size_code
+    samples = 1 << size_code
   else:
-    block_size = 192 if size_code == 1 else 144 << size_code
-  rate = int.from_bytes(header[size_end:rate_end]) * unit
+    samples = 192 if size_code == 1 else 144 << size_code
+  if rate_code in _STATED_RATES:
+    rate = int.from_bytes(header[size_end:rate_end]) * unit
+  else:
+    rate = _RATES[rate_code]
   return _Frame(
     number=number,
-    next_number=number + (block_size if header[1] & 1 else 1),
-    rate=rate or (0 if rate_code in _STATED_RATES else _RATES[rate_code]),
+    next_number=number + (samples if header[1] & 1 else 1),
+    samples=samples,
+    rate=rate,
+    channels=channel_code + 1 if channel_code < 8 else 2,
   )
 
 

@@ -1,4 +1,4 @@
-"""The frames of an MP3 stream, and a stream whose length is right.
+"""The frames of an MP3 stream, and a file that claims no wrong length.
 
 libsndfile stops at the length that an MP3 file claims: the count in its first frame
 (the Xing header), or else a guess from the size of the first frames. Both are wrong
@@ -77,12 +77,12 @@ def scan(data: bytes) -> Stream:
   )
 
 
-def with_length(data: bytes, stream: Stream) -> bytes:
+def repair(data: bytes, stream: Stream) -> bytes:
   """Makes an MP3 file that starts with the number of its frames: a Xing header.
 
   Args:
     data: Content of the file.
-    stream: What `scan` found in it.
+    stream: What `scan` found in it; at least one frame.
 
   Returns:
     Content of a file with the same frames, without the tags before them.

@@ -103,7 +103,8 @@ def istft(spectrogram: Array, n_fft: int, hop: int, length: int) -> Array:
 def level(spectrogram: Array) -> Array:
   """Measures the root mean square of a spectrogram, which is never zero.
 
-  The separator divides every channel of a mixture by it.
+  The separator divides every channel of a mixture by the level of all its frames,
+  the last one included.
 
   Args:
     spectrogram: Spectrogram of shape [..., T, F].
