@@ -1,5 +1,6 @@
 """Settings and fixtures that all tests share."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -11,6 +12,9 @@ os.environ["XLA_FLAGS"] = (
 
 import jax
 import pytest
+from training.tiny import finetune_config, pretrain_config, write_music
+
+from mixit_jax.training.loop import train
 
 # Broadcasting between ranks hides mistakes in shapes: tests forbid it.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -32,3 +36,29 @@ def realdata() -> Path:
   if not folder.is_dir():
     pytest.skip("no folder of real music (set MIXIT_REALDATA)")
   return folder
+
+
+@pytest.fixture(scope="session")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """Folder of the tiny data set."""
+  return write_music(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture(scope="session")
+def pretrained(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """A finished run of pre-training."""
+  workdir = tmp_path_factory.mktemp("runs") / "pretrain"
+  train(pretrain_config(music), workdir)
+  return workdir
+
+
+@pytest.fixture(scope="session")
+def finetuned(
+  music: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+  """A finished run of fine-tuning, started from the pre-training."""
+  workdir = tmp_path_factory.mktemp("runs") / "finetune"
+  config = finetune_config(music)
+  init = dataclasses.replace(config.init, run=str(pretrained))
+  train(dataclasses.replace(config, init=init), workdir)
+  return workdir

@@ -365,7 +365,13 @@ def build(kind: type, values: Mapping[str, Any], section: str) -> Any:
     and field.name not in arguments
   ]
   _require(not missing, f"{section} lacks the key {', '.join(missing)}")
-  return kind(**arguments)
+  try:
+    return kind(**arguments)
+  except ConfigError:
+    raise
+  except UserError as error:
+    # The model knows its keys, but not the section that holds them.
+    raise ConfigError(f"{section}.{error}") from error
 
 
 def _unknown(name: str, known: Any, prefix: str) -> str:

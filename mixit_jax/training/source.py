@@ -39,12 +39,15 @@ def open_dataset(config: Config) -> grain.MapDataset:
 def data_fingerprint(config: Config) -> str:
   """Identifies data and order: equal fingerprints give equal batches at every step."""
   data = config.data
+  mixing = {}
+  if config.objective.kind == "stems":
+    mixing = {"stems": list(data.stems), "drop": data.drop, "gain_db": data.gain_db}
   return stream_fingerprint(
     Manifest.load(Path(data.shards)),
     seed=data.seed,
     seconds=data.seconds,
     batch=config.run.batch,
-    stems=list(data.stems) if config.objective.kind == "stems" else [],
+    **mixing,
   )
 
 
