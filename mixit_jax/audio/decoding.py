@@ -5,6 +5,7 @@ is left to PyAV, where the optional extra `formats` is installed. Headers are no
 believed: the length is what the decoder delivers.
 """
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -113,8 +114,10 @@ def _complete(
   )
   expected = stream.num_samples - delays
   if audio.shape[1] < expected and audio.shape[1] == opened.frames:
-    with _Stream(io.BytesIO(codec.repair(content, stream))) as repaired:
-      audio = _read(repaired, name)
+    # Where the repaired file cannot be opened, it is damaged: see below.
+    repaired = io.BytesIO(codec.repair(content, stream))
+    with contextlib.suppress(soundfile.SoundFileError), _Stream(repaired) as reopened:
+      audio = _read(reopened, name)
   if audio.shape[1] < expected:
     raise AudioError(
       f"{name}: damaged: {audio.shape[1]} samples can be decoded of"
