@@ -1,0 +1,56 @@
+"""Remembers at which tracks a process died, for there are decoders that crash.
+
+The log of a shard lies beside it while the shard is made. A track that was open
+every time the process died is given up, so that the shard gets done.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mixit_jax.errors import UserError
+
+MAX_DEATHS = 3
+
+
+class DeathLog:
+  """Counts per track how often a process died while it was open."""
+
+  def __init__(self, path: Path):
+    """Reads what earlier processes left.
+
+    Args:
+      path: the log.
+    """
+    self._path = path
+    try:
+      self._counts: dict[str, int] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+      self._counts = {}
+
+  @contextmanager
+  def watch(self, track: str) -> Iterator[None]:
+    """Notes that the track is open, until the block ends in whatever way.
+
+    Raises:
+      UserError: if processes died at this track too often; the block is not run.
+    """
+    deaths = self._counts.get(track, 0)
+    if deaths >= MAX_DEATHS:
+      raise UserError(f"{track}: the process died {deaths} times while it was open")
+    self._counts[track] = deaths + 1
+    self._save()
+    try:
+      yield
+    finally:
+      self._counts[track] = deaths
+      self._save()
+
+  def close(self) -> None:
+    """Deletes the log: the shard is complete."""
+    self._path.unlink(missing_ok=True)
+
+  def _save(self) -> None:
+    counts = {track: count for track, count in self._counts.items() if count}
+    self._path.write_text(json.dumps(counts), "utf-8")

@@ -1,0 +1,148 @@
+"""Runs one function over many items in worker processes, with a progress bar.
+
+The functions know nothing of it. Workers are processes of a local Dask cluster: one
+that dies (killed for its memory, crashed in a decoder) is replaced and its item is
+tried again. With one worker everything runs in this process, without Dask.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from mixit_jax.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_SECONDS_BETWEEN_LINES = 30.0
+# Not MALLOC_TRIM_THRESHOLD_, which Dask sets to give memory back at once: that costs
+# more than the work on arrays. One thread each, for there is a process per processor.
+_WORKER_ENVIRONMENT = dict.fromkeys(
+  ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), 1
+)
+
+
+def default_workers() -> int:
+  """Number of processors that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def run(
+  function: Callable[[Item], Result],
+  items: Sequence[Item],
+  workers: int,
+  label: str,
+  max_deaths: int = 3,
+) -> list[Result]:
+  """Applies a function to every item.
+
+  Args:
+    function: a function of an importable module; its item and its result must be
+      picklable. It may run more than once for an item whose worker died.
+    items: what to apply it to.
+    workers: number of processes; 1 runs everything in this one.
+    label: what is being done, for the progress bar.
+    max_deaths: how often a worker may die while it holds an item.
+
+  Returns:
+    The results in the order of the items.
+
+  Raises:
+    UserError: if Dask is needed and missing, or an item killed its worker more often
+      than `max_deaths`.
+    Exception: the first one that the function raises; the remaining items are then
+      left out.
+  """
+  workers = min(workers, len(items))
+  if workers <= 1:
+    return list(_show_progress(map(function, items), len(items), label))
+  results: dict[int, Result] = {}
+  completed = _run_in_cluster(function, items, workers, max_deaths)
+  for index, result in _show_progress(completed, len(items), label):
+    results[index] = result
+  return [results[index] for index in range(len(items))]
+
+
+def _run_in_cluster(
+  function: Callable[[Item], Result],
+  items: Sequence[Item],
+  workers: int,
+  max_deaths: int,
+) -> Iterator[tuple[int, Result]]:
+  """Yields (index, result) as the items are done."""
+  try:
+    import dask.config
+    from dask.distributed import (
+      Client,
+      KilledWorker,
+      LocalCluster,
+      WorkerPlugin,
+      as_completed,
+    )
+  except ImportError as error:
+    raise UserError(
+      f"{workers} worker processes need Dask, which is not installed ({error}):"
+      " pip install 'mixit-jax[prep]', or use --workers=1"
+    ) from error
+
+  class IgnoreInterrupts(WorkerPlugin):
+    """Leaves Ctrl-C, which every process of a terminal gets, to this process."""
+
+    def setup(self, worker: object) -> None:
+      signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+  settings = {
+    "distributed.scheduler.allowed-failures": max_deaths,
+    # One item in hand and none in store: a death then costs one item only.
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
+    "distributed.admin.tick.limit": "1h",  # decoders hold the interpreter for long
+  }
+  with (
+    dask.config.set(settings),
+    LocalCluster(
+      n_workers=workers,
+      threads_per_worker=1,
+      processes=True,
+      host="127.0.0.1",
+      dashboard_address=None,
+      memory_limit=None,
+      silence_logs=logging.CRITICAL,
+    ) as cluster,
+    Client(cluster) as client,
+  ):
+    client.register_plugin(IgnoreInterrupts())
+    futures = client.map(function, items, pure=False)
+    indices = {future.key: index for index, future in enumerate(futures)}
+    for future in as_completed(futures):
+      index = indices[future.key]
+      try:
+        yield index, future.result()
+      except KilledWorker as error:
+        raise UserError(
+          f"{items[index]}: its worker process died {max_deaths + 1} times; is there"
+          " enough memory for so many workers? Try fewer (--workers)"
+        ) from error
+
+
+def _show_progress(
+  results: Iterable[Result], total: int, label: str
+) -> Iterator[Result]:
+  """A bar on a terminal, now and then a line elsewhere."""
+  if sys.stderr.isatty():
+    yield from tqdm(results, label, total, dynamic_ncols=True)
+    return
+  last = time.monotonic()
+  for done, result in enumerate(results, 1):
+    yield result
+    if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
+      last = time.monotonic()
+      print(f"{label}: {done} of {total}", file=sys.stderr, flush=True)

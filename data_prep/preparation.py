@@ -1,0 +1,124 @@
+"""Preparations that can stop at any moment and go on later.
+
+`preparation.json` in the output folder says by which command and with which settings
+the folder is made; nothing made otherwise is ever mixed in. What is finished, such as
+a shard with the report beside it, is not done again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from data_prep import engine
+from mixit_jax.errors import UserError
+
+SETTINGS_NAME = "preparation.json"
+_SHOWN_DIFFERENCES = 4
+
+
+class Job(Protocol):
+  """A part of a preparation, such as a shard; it can be pickled."""
+
+  def is_finished(self) -> bool:
+    """Whether an earlier run has completed it."""
+
+  def run(self) -> None:
+    """Does it, and leaves nothing half done under its final name."""
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, label: str, max_deaths: int) -> int:
+  """Runs the jobs that are not finished yet; see `engine.run`.
+
+  Returns:
+    How many were finished before.
+  """
+  pending = [job for job in jobs if not job.is_finished()]
+  if pending:
+    engine.run(_run_job, pending, workers, label, max_deaths)
+  return len(jobs) - len(pending)
+
+
+def _run_job(job: Job) -> None:
+  job.run()
+
+
+def claim_folder(out: Path, command: str, settings: dict[str, Any]) -> None:
+  """Makes the output folder, or makes sure that it was begun in the same way.
+
+  Args:
+    out: output folder.
+    command: name of the command that makes it.
+    settings: all that decides on its content, as JSON knows it.
+
+  Raises:
+    UserError: if the folder holds something else, or was made by another command or
+      with other settings.
+  """
+  path = out / SETTINGS_NAME
+  wanted = {"command": command, **settings}
+  if path.exists():
+    _compare(path, wanted)
+    return
+  if out.exists() and not out.is_dir():
+    raise UserError(f"{out}: expected a folder for the result, found a file")
+  if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+    raise UserError(
+      f"{out}: is not empty and was not made by {command}; give a new folder (--out)"
+    )
+  write_json(path, wanted)
+
+
+def _compare(path: Path, wanted: dict[str, Any]) -> None:
+  """Raises a UserError unless the stored settings are those wanted."""
+  stored = read_json(path)
+  if stored == json.loads(json.dumps(wanted)):
+    return
+  differences = [
+    f"{key} is {stored.get(key)!r} there, {wanted.get(key)!r} now"
+    for key in {**stored, **wanted}
+    if stored.get(key) != wanted.get(key)
+  ]
+  more = len(differences) - _SHOWN_DIFFERENCES
+  raise UserError(
+    f"{path.parent}: was begun in another way: "
+    + "; ".join(differences[:_SHOWN_DIFFERENCES])
+    + (f"; and {more} more" if more > 0 else "")
+    + ". Give the same settings, or another folder (--out)"
+  )
+
+
+def fingerprint(names: Iterable[str]) -> str:
+  """Short hash over names in their order."""
+  digest = hashlib.sha256()
+  for name in names:
+    digest.update(os.fsencode(name) + b"\0")
+  return digest.hexdigest()[:16]
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+  """Writes a JSON file atomically, and its folder where it is missing."""
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    temporary.replace(path)
+  except OSError as error:
+    raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+  """Reads a JSON object.
+
+  Raises:
+    UserError: if the file cannot be read or holds something else.
+  """
+  try:
+    content = json.loads(path.read_text("utf-8"))
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path}: cannot be read ({error}); delete it") from error
+  if not isinstance(content, dict):
+    raise UserError(f"{path}: expected a JSON object; delete it")
+  return content
