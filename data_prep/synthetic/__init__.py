@@ -1,0 +1,1 @@
+"""Synthetic songs: written, played and mixed by rules."""

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import soundfile
+
+from data_prep import demo
+from mixit_jax.audio.files import find_audio, read_audio
+from mixit_jax.data.songs import find_songs, read_song
+from mixit_jax.errors import UserError
+
+SIZES = (
+  "--sample-rate=8000", "--train-songs=2", "--valid-songs=1", "--test-songs=1",
+  "--song-seconds=3", "--mixes=3", "--mp3-mixes=1", "--mix-seconds=2",
+)  # fmt: skip
+
+
+def _make(out, *flags):
+  demo.main([f"--out={out}", *SIZES, "--workers=1", *flags])
+
+
+def _files(folder):
+  return {
+    path.relative_to(folder).as_posix(): path.read_bytes()
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+  }
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+  out = tmp_path_factory.mktemp("demo") / "music"
+  _make(out)
+  return out
+
+
+def test_songs_lie_as_in_musdb(music):
+  for split, count in (("train", 2), ("valid", 1), ("test", 1)):
+    songs = find_songs(music / split)
+    assert len(songs) == count
+    for song in songs:
+      assert {path.name for path in song.iterdir()} == {
+        "vocals.wav", "drums.wav", "bass.wav", "other.wav", "mixture.wav",
+      }  # fmt: skip
+      read = read_song(song, sample_rate=8000)
+      assert read.references.shape == (4, 2, 24000)
+      assert np.abs(read.mixture).max() < 1
+
+
+def test_the_mixture_is_exactly_the_sum_of_the_stems(music):
+  for song in find_songs(music / "train"):
+    stems = [
+      soundfile.read(song / f"{stem}.wav", dtype="int16")[0].astype(int)
+      for stem in ("vocals", "drums", "bass", "other")
+    ]
+    mixture = soundfile.read(song / "mixture.wav", dtype="int16")[0]
+    np.testing.assert_array_equal(mixture, sum(stems))
+
+
+def test_mixes_are_flac_and_a_few_mp3(music):
+  mixes = find_audio(music / "unlabelled")
+  assert [mix.name for mix in mixes] == ["mix-001.mp3", "mix-002.flac", "mix-003.flac"]
+  for mix in mixes:
+    audio = read_audio(mix)
+    assert soundfile.info(mix).samplerate == 8000
+    assert audio.shape[1] == pytest.approx(16000, abs=2500)
+    assert 0.1 < np.abs(audio).max() < 1.1
+
+
+def test_no_two_files_hold_the_same_music(music):
+  files = [song / "mixture.wav" for s in demo.SPLITS for song in find_songs(music / s)]
+  files += find_audio(music / "unlabelled")
+  starts = {read_audio(path)[:, :8000].tobytes() for path in files}
+  assert len(starts) == len(files)
+
+
+def test_the_seed_decides_and_the_workers_do_not(music, tmp_path):
+  _make(tmp_path / "again", "--workers=2")
+  assert _files(tmp_path / "again") == _files(music)
+  _make(tmp_path / "other", "--seed=1")
+  other = _files(tmp_path / "other")
+  assert all(other[name] != content for name, content in _files(music).items())
+
+
+def test_finished_songs_are_kept_and_missing_ones_made(music, tmp_path, capsys):
+  before = _files(music)
+  (music / "unlabelled/mix-002.flac").unlink()
+  (music / "train/song-01").rename(tmp_path / "moved")
+  _make(music)
+  assert _files(music) == before
+  assert "(5 were there before)" in capsys.readouterr().out
+
+
+def test_other_flags_are_refused(music):
+  with pytest.raises(UserError, match="seed is 0 there, 5 now"):
+    _make(music, "--seed=5")
+
+
+@pytest.mark.parametrize(
+  "flags",
+  [("--mp3-mixes=4",), ("--sample-rate=10000",), ("--seed=-1",), ("--mixes=x",)],
+)
+def test_senseless_flags_are_refused(flags, capsys):
+  with pytest.raises(SystemExit):
+    demo.parse_flags(["--out=x", *SIZES, *flags])
+  assert "error:" in capsys.readouterr().err
+
+
+def test_asking_for_nothing_is_an_error(tmp_path):
+  flags = ["--train-songs=0", "--valid-songs=0", "--test-songs=0"]
+  with pytest.raises(UserError, match="no song asked for"):
+    _make(tmp_path / "x", *flags, "--mixes=0", "--mp3-mixes=0")
