@@ -1,0 +1,166 @@
+"""Cuts segments out of audio files: one job per shard, which any engine can run."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.shards import ShardPlace, printable, read_report, write_tracks
+from mixit_jax.audio.activity import active_segments, is_mostly_silent, segment_starts
+from mixit_jax.audio.files import decode, read_audio, resample
+from mixit_jax.data.records import Codec, Segment, encode_segment
+from mixit_jax.errors import UserError
+
+NUM_CHANNELS = 2
+
+
+@dataclass(frozen=True)
+class Cut:
+  """How segments are cut.
+
+  Attributes:
+    sample_rate: rate of the segments in Hz.
+    seconds: length of a segment.
+    hop: seconds from the start of one segment to that of the next.
+    codec: codec of the records.
+  """
+
+  sample_rate: int
+  seconds: float
+  hop: float
+  codec: Codec
+
+  @property
+  def samples(self) -> int:
+    """Length of a segment in samples."""
+    return round(self.seconds * self.sample_rate)
+
+  def records(
+    self, track: str, audio: np.ndarray, starts: list[int]
+  ) -> Iterator[bytes]:
+    """Encodes the segments of a track that start at the given samples."""
+    name = printable(track)
+    for start in starts:
+      segment = Segment(
+        audio[:, start : start + self.samples], name, start / self.sample_rate
+      )
+      yield encode_segment(segment, self.sample_rate, self.codec)
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+  """Hides what C libraries print of broken files; the manifest says it in one line."""
+  sys.stderr.flush()
+  kept = os.dup(2)
+  with Path(os.devnull).open("wb") as nowhere:
+    os.dup2(nowhere.fileno(), 2)
+  try:
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+
+
+@dataclass(frozen=True)
+class MusicShard:
+  """A shard of unlabeled music.
+
+  Attributes:
+    place: where it belongs.
+    audio: folder of the tracks.
+    tracks: their paths in it.
+    cut: how segments are cut.
+    strict: whether to refuse mono files and low sample rates, as the paper does.
+  """
+
+  place: ShardPlace
+  audio: Path
+  tracks: tuple[str, ...]
+  cut: Cut
+  strict: bool
+
+  def is_finished(self) -> bool:
+    """Whether the shard is complete."""
+    return read_report(self.place) is not None
+
+  def run(self) -> None:
+    """Writes the shard; see `shards.write_tracks`."""
+    write_tracks(self.place, self.tracks, self._cut_track)
+
+  def _cut_track(self, track: str) -> Iterator[bytes]:
+    with quiet_decoders():
+      audio, rate = decode(self.audio / track, name=track)
+    _check_format(track, len(audio), rate, self.cut.sample_rate, self.strict)
+    audio = resample(audio, rate, self.cut.sample_rate)
+    if len(audio) == 1:
+      audio = np.repeat(audio, NUM_CHANNELS, axis=0)
+    samples, rate = self.cut.samples, self.cut.sample_rate
+    starts = segment_starts(audio.shape[1], samples, round(self.cut.hop * rate))
+    if not starts:
+      raise UserError(
+        f"{track}: its {audio.shape[1] / rate:.2f} s are shorter than a segment of"
+        f" {self.cut.seconds:g} s"
+      )
+    kept = [s for s in starts if not is_mostly_silent(audio[:, s : s + samples], rate)]
+    if not kept:
+      raise UserError(f"{track}: all of its {len(starts)} segments are mostly silent")
+    yield from self.cut.records(track, audio, kept)
+
+
+def _check_format(
+  track: str, channels: int, rate: int, least_rate: int, strict: bool
+) -> None:
+  """Raises a UserError for a file with the wrong channels, or a too low rate."""
+  allowed = (NUM_CHANNELS,) if strict else (1, NUM_CHANNELS)
+  if channels not in allowed:
+    wanted = "stereo" if strict else "mono or stereo"
+    raise UserError(f"{track}: has {channels} channel(s), only {wanted} is accepted")
+  if strict and rate < least_rate:
+    raise UserError(
+      f"{track}: has a sample rate of {rate} Hz, at least {least_rate} Hz is accepted"
+    )
+
+
+@dataclass(frozen=True)
+class StemShard:
+  """A shard of one stem of labeled songs.
+
+  Attributes:
+    place: where it belongs; its source is the stem.
+    folder: folder of all songs.
+    files: the stem of every song, as <split>/<song>/<stem>.wav in that folder.
+    cut: how segments are cut.
+  """
+
+  place: ShardPlace
+  folder: Path
+  files: tuple[str, ...]
+  cut: Cut
+
+  def is_finished(self) -> bool:
+    """Whether the shard is complete."""
+    return read_report(self.place) is not None
+
+  def run(self) -> None:
+    """Writes the shard; see `shards.write_tracks`."""
+    write_tracks(self.place, self.files, self._cut_stem)
+
+  def _cut_stem(self, file: str) -> Iterator[bytes]:
+    rate = self.cut.sample_rate
+    try:
+      with quiet_decoders():
+        audio = read_audio(self.folder / file, rate, NUM_CHANNELS)
+    except UserError as error:
+      raise UserError(str(error).replace(str(self.folder / file), file)) from error
+    starts, _ = active_segments(audio, rate, self.cut.seconds, self.cut.hop)
+    if not starts:
+      raise UserError(f"{file}: {SILENT_STEM}")
+    yield from self.cut.records(Path(file).parent.name, audio, starts)
+
+
+# A stem that pauses all the time is normal: some songs have no vocals.
+SILENT_STEM = "never sounds for long enough"

@@ -1,0 +1,82 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from music_files import RATE, noise, write
+
+from data_prep.segments import Cut, MusicShard, StemShard, quiet_decoders
+from data_prep.shards import ShardPlace, read_report
+from mixit_jax.audio.activity import active_segments
+from mixit_jax.data.records import decode_segment
+
+CUT = Cut(RATE, 2.0, 0.5, "wav")
+
+
+def test_records_hold_audio_track_and_start():
+  audio = noise(1, 3)
+  segments = [decode_segment(r) for r in CUT.records("a.mp3", audio, [0, 4000])]
+  for segment, start in zip(segments, (0, 4000), strict=True):
+    assert (segment.track, segment.start) == ("a.mp3", start / RATE)
+    np.testing.assert_array_equal(segment.audio, audio[:, start : start + 2 * RATE])
+
+
+def test_peaks_beyond_full_scale_are_scaled_in_their_segment_only(tmp_path):
+  audio = noise(1, 4)
+  audio[0, 100] = 1.6
+  write(tmp_path / "a.wav", audio, RATE, "FLOAT")
+  cut = Cut(RATE, 2.0, 2.0, "flac")
+  place = ShardPlace(tmp_path, "mixture", "train", 0, 1)
+  job = MusicShard(place, tmp_path, ("a.wav",), cut, False)
+  first, second = (decode_segment(r) for r in job._cut_track("a.wav"))
+  assert np.abs(first.audio).max() == pytest.approx(1, abs=1e-4)
+  np.testing.assert_allclose(first.audio * 1.6, audio[:, : 2 * RATE], atol=1e-4)
+  np.testing.assert_array_equal(second.audio, audio[:, 2 * RATE :])
+
+
+def test_stems_keep_the_segments_in_which_they_sound(tmp_path):
+  audio = noise(1, 12)
+  audio[:, : 5 * RATE] = 0
+  write(tmp_path / "train/My Song/bass.wav", audio)
+  write(tmp_path / "train/Mute/bass.wav", np.zeros((2, 3 * RATE), np.float32))
+  files = ("train/My Song/bass.wav", "train/Mute/bass.wav", "train/Gone/bass.wav")
+  place = ShardPlace(tmp_path / "out", "bass", "train", 0, 1)
+  job = StemShard(place, tmp_path, files, CUT)
+  segments = [decode_segment(record) for record in job._cut_stem(files[0])]
+  starts, _ = active_segments(audio, RATE, 2.0, 0.5)
+  assert [round(s.start * RATE) for s in segments] == starts
+  assert 0 < len(starts) < 21
+  assert {s.track for s in segments} == {"My Song"}
+  job.run()
+  report = read_report(place)
+  assert report.records == len(starts)
+  assert report.skipped == [
+    {"file": files[1], "reason": "never sounds for long enough"},
+    {"file": files[2], "reason": "expected an audio file, found none"},
+  ]
+  assert job.is_finished()
+
+
+def test_quiet_decoders_hide_what_libraries_print_and_nothing_else():
+  script = (
+    "import os\n"
+    "from data_prep.segments import quiet_decoders\n"
+    "with quiet_decoders():\n  os.write(2, b'noise of a library')\n"
+    "os.write(2, b'kept')\n"
+  )
+  done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+  assert done.stderr == b"kept"
+
+
+def _next_file():
+  number = os.dup(0)
+  os.close(number)
+  return number
+
+
+def test_quiet_decoders_leave_no_open_files():
+  before = _next_file()
+  with pytest.raises(ZeroDivisionError), quiet_decoders():
+    _ = 1 / 0
+  assert _next_file() == before
