@@ -140,10 +140,9 @@ def vote_channels(
   their inner products are kept.
 
   With `many_to_one` a stem is the sum of a group of outputs. Starting from the
-  one-to-one choice, an output is given to a stem, moved to another one or taken
-  away again, always the move that raises the SNR (mean over stems and their
-  chunks) most, until none does. So the result is never worse than one-to-one on
-  these chunks. The first output of a stem stays.
+  one-to-one choice, each of the other outputs goes to the stem, or to none, where
+  it raises the SNR (mean over stems and their chunks); the output that raises it
+  most comes first. So the result is never worse than one-to-one on these chunks.
 
   Args:
     chunks: Stems [N, C, L] and outputs [M, C, L] of each chunk.
@@ -219,7 +218,8 @@ def _inner_products(
     block = (slice(None), used, slice(start, start + _BLOCK))
     signals = np.concatenate([references[block], estimates[block]], dtype=np.float64)
     signals = signals.reshape(rows, -1)
-    products += signals @ signals.T
+    with np.errstate(invalid="ignore", over="ignore"):  # judged below
+      products += signals @ signals.T
   if not np.isfinite(products).all():
     raise ValueError("references or estimates hold samples that are not finite")
   n = len(references)
@@ -284,27 +284,20 @@ def _stem_snrs(products: _Products, membership: np.ndarray) -> np.ndarray:
 
 
 def _grow_groups(products: _Products, groups: list[list[int]]) -> list[list[int]]:
-  """Gives further outputs to stems, one move at a time, while that helps."""
+  """Gives further outputs to stems, the best one first, while that helps."""
   num_outputs = products.gram.shape[-1]
-  first = [group[0] for group in groups]
-  free = [output for output in range(num_outputs) if output not in first]
-  membership = _membership(groups, num_outputs)
-  best = _stem_snrs(products, membership).mean()
-  while True:
-    moves = []
-    for output in free:
-      for stem in range(-1, len(groups)):  # -1: to no stem
-        candidate = membership.copy()
-        candidate[:, output] = 0.0
-        if stem >= 0:
-          candidate[stem, output] = 1.0
-        moves.append(candidate)
-    scores = [_stem_snrs(products, candidate).mean() for candidate in moves]
-    if not scores or max(scores) <= best + 1e-9:
+  free = set(range(num_outputs)).difference(*groups)
+  best = _stem_snrs(products, _membership(groups, num_outputs)).mean()
+  while free:
+    candidates = []
+    for output in sorted(free):
+      for stem in range(len(groups)):
+        grown = [group + [output] * (n == stem) for n, group in enumerate(groups)]
+        score = _stem_snrs(products, _membership(grown, num_outputs)).mean()
+        candidates.append((score, output, grown))
+    score, output, grown = max(candidates, key=lambda candidate: candidate[0])
+    if score <= best:
       break
-    best = max(scores)
-    membership = moves[int(np.argmax(scores))]
-  return [
-    [own, *(int(m) for m in np.flatnonzero(row) if m != own)]
-    for own, row in zip(first, membership, strict=True)
-  ]
+    best, groups = score, grown
+    free.remove(output)
+  return [[group[0], *sorted(group[1:])] for group in groups]

@@ -52,6 +52,9 @@ def make_mixtures_of_mixtures(
 
   Returns:
     Mixtures of mixtures [B, C, L] and their mixtures [B, 2, C, L], float32.
+
+  Raises:
+    ValueError: The segments do not come in pairs.
   """
   if segments.ndim != 4 or segments.shape[1] != 2:
     raise ValueError(f"segments must be [B, 2, C, L], not {segments.shape}")
@@ -138,7 +141,6 @@ def mixit_loss(
       f"assignment must be 'efficient' or 'exact', but is {assignment!r}: "
       "choose one of the two"
     )
-  mix_matrix = jax.lax.stop_gradient(mix_matrix)
   return assigned_loss(estimates, mixtures, mix_matrix, tau, eps), mix_matrix
 
 

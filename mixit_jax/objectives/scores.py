@@ -50,10 +50,8 @@ def usdr(
   if convention not in ("mdx", "per_channel"):
     raise ValueError(f"convention must be 'mdx' or 'per_channel', not {convention!r}")
   _check_shapes(references, estimates)
-  length = references.shape[-1]
-  starts = range(0, length, _BLOCK)
-  frames = [(start, min(start + _BLOCK, length)) for start in starts]
-  energies = _frame_energies(references, estimates, frames)
+  blocks = range(0, references.shape[-1], _BLOCK)
+  energies = _frame_energies(references, estimates, blocks)
   reference, error = energies.reference.sum(axis=2), energies.error.sum(axis=2)
   if convention == "mdx":
     return _ratio_db(reference.sum(axis=1), error.sum(axis=1))
@@ -89,8 +87,7 @@ def framewise_sdr(
     raise ValueError(f"sample_rate must be positive, not {sample_rate}")
   length = references.shape[-1]
   window = min(int(sample_rate), length)
-  starts = range(0, length - window + 1, window)
-  frames = [(start, start + window) for start in starts]
+  frames = range(0, length - window + 1, window)
   energies = _frame_energies(references, estimates, frames)
   ratios = _ratio_db(energies.reference.sum(axis=1), energies.error.sum(axis=1))
   return np.where(energies.silent.any(axis=0), np.nan, ratios)
@@ -118,17 +115,18 @@ def csdr(references: np.ndarray, estimates: np.ndarray, sample_rate: int) -> np.
 
 
 def _frame_energies(
-  references: np.ndarray, estimates: np.ndarray, frames: list[tuple[int, int]]
+  references: np.ndarray, estimates: np.ndarray, frames: range
 ) -> _Energies:
-  """Energies of references and errors in the given ranges of samples."""
+  """Energies of references and errors in frames, given by their first samples."""
   num_sources, num_channels, _ = references.shape
   shape = (num_sources, num_channels, len(frames))
   reference, error = np.empty(shape), np.empty(shape)
   silent = np.empty((num_sources, len(frames)), dtype=bool)
   for n in range(num_sources):
-    for i, (start, stop) in enumerate(frames):
-      target = references[n, :, start:stop].astype(np.float64)
-      estimate = estimates[n, :, start:stop].astype(np.float64)
+    for i, start in enumerate(frames):
+      frame = slice(start, start + frames.step)
+      target = references[n, :, frame].astype(np.float64)
+      estimate = estimates[n, :, frame].astype(np.float64)
       silent[n, i] = _is_silent(target) or _is_silent(estimate)
       np.subtract(target, estimate, out=estimate)
       reference[n, :, i] = np.einsum("cl,cl->c", target, target)
