@@ -59,7 +59,7 @@ def make_train_step(
     grads, metrics = _accumulate(gradients, params, batch, run.accumulation, mesh)
     if mesh is not None:
       grads = jax.lax.with_sharding_constraint(grads, state_sharding(grads, mesh))
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
 
     trainable, fixed = split_params(state.params, frozen)

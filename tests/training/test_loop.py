@@ -1,0 +1,182 @@
+import dataclasses
+import json
+import logging
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from training.tiny import STEMS, finetune_config, pretrain_config
+
+from mixit_jax.errors import UserError
+from mixit_jax.training import checkpoints
+from mixit_jax.training.loop import train
+from mixit_jax.training.weights import read_weights
+
+
+def metrics(run, group):
+  lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+  return [line for line in lines if line["group"] == group]
+
+
+def leaves(run, step):
+  return jax.tree.leaves(checkpoints.load_params(run, [step]))
+
+
+def with_init(config, **values):
+  return dataclasses.replace(config, init=dataclasses.replace(config.init, **values))
+
+
+def test_pretraining_saves_logs_and_validates(pretrained):
+  assert checkpoints.checkpoint_steps(pretrained) == [4, 6, 8]
+  assert sorted(checkpoints.valid_losses(pretrained)) == [4, 8]
+  assert [line["step"] for line in metrics(pretrained, "train")] == [2, 4, 6, 8]
+  last = metrics(pretrained, "valid")[-1]
+  assert np.isfinite([last["loss"], last["improvement_db"]]).all()
+  assert any((pretrained / "tensorboard").iterdir())
+
+
+def test_finetuning_selects_channels_first_and_stores_which(finetuned, pretrained):
+  selection = json.loads((finetuned / "channel_selection.json").read_text())
+  assert selection["stems"] == list(STEMS)
+  assert len(set(selection["outputs"])) == 4
+  assert np.sum(selection["votes"]) > 0
+  assert selection["weights"]["run"] == str(pretrained)
+
+
+def test_finetuning_scores_whole_validation_songs(finetuned):
+  last = metrics(finetuned, "valid")[-1]
+  for name in ("usdr", "csdr"):
+    stems = [last[f"{name}/{stem}"] for stem in STEMS]
+    assert last[name] == pytest.approx(np.mean(stems))
+
+
+def test_a_run_that_is_stopped_goes_on_to_the_same_bits(music, pretrained, tmp_path):
+  train(pretrain_config(music, steps=3, save_every=3), tmp_path)
+  train(pretrain_config(music), tmp_path)
+  for ours, theirs in zip(leaves(tmp_path, 8), leaves(pretrained, 8), strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_finished_run_is_left_as_it_is(music, pretrained):
+  before = {p: p.stat().st_mtime_ns for p in pretrained.rglob("*") if p.is_file()}
+  train(pretrain_config(music), pretrained)
+  after = {p: p.stat().st_mtime_ns for p in pretrained.rglob("*") if p.is_file()}
+  del before[pretrained / "config.json"], after[pretrained / "config.json"]
+  assert after == before
+
+
+def test_a_request_to_stop_saves_and_returns(music, tmp_path, monkeypatch):
+  from mixit_jax.training.telemetry import Telemetry
+
+  advance = Telemetry.advance
+
+  def stop_at_step_3(self, step):
+    if step == 3:
+      os.kill(os.getpid(), signal.SIGTERM)
+    advance(self, step)
+
+  monkeypatch.setattr(Telemetry, "advance", stop_at_step_3)
+  train(pretrain_config(music, save_every=100), tmp_path)
+  assert checkpoints.checkpoint_steps(tmp_path) == [3]
+
+
+def test_frozen_separator_trains_only_band_split_and_decoder(
+  music, pretrained, tmp_path
+):
+  config = with_init(
+    finetune_config(music, steps=2, batch=8), run=str(pretrained), freeze="separator"
+  )
+  train(config, tmp_path)
+  start, end = read_weights(pretrained).params, read_weights(tmp_path).params
+  jax.tree.map(np.testing.assert_array_equal, start["blocks"], end["blocks"])
+  for name, leaf in end["band_split"].items():
+    for key, value in leaf.items():
+      assert not np.array_equal(value, start["band_split"][name][key]), (name, key)
+
+
+def test_bad_batches_are_skipped_and_end_the_run_after_some(
+  music, tmp_path, caplog, monkeypatch
+):
+  from mixit_jax.training import source
+
+  def poisoned(batch):
+    part = {k: v for k, v in batch.items() if k != "records"}
+    part["segments"] = part["segments"] * np.float32(np.nan)
+    return {**part, "index": part["index"].astype(np.uint32)}
+
+  monkeypatch.setattr(source, "device_part", poisoned)
+  with (
+    caplog.at_level(logging.WARNING),
+    pytest.raises(UserError, match="3 steps in a row up to step 3"),
+  ):
+    train(pretrain_config(music, max_skips=3, save_every=100), tmp_path)
+  assert "records [[" in caplog.text
+  assert all(np.isfinite(leaf).all() for leaf in leaves(tmp_path, 4))
+
+
+def test_data_that_has_changed_is_refused(music, pretrained, tmp_path):
+  train(pretrain_config(music, steps=2), tmp_path / "run")
+  other = tmp_path / "other"
+  from training.tiny import write_music
+
+  write_music(other)
+  manifest = json.loads((other / "manifest.json").read_text())
+  del manifest["fingerprint"]
+  manifest["splits"]["train"]["mixture"] *= 2
+  from mixit_jax.data.records import Manifest
+
+  Manifest(**manifest).save(other)
+  with pytest.raises(UserError, match="not the data"):
+    train(pretrain_config(other), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    ({"shards": ""}, "data.shards"),
+    ({"shards": "missing"}, "missing"),
+    ({"seconds": 2.0}, "seconds"),
+  ],
+)
+def test_data_that_does_not_serve_is_an_error_before_anything_is_written(
+  music, tmp_path, change, words
+):
+  config = pretrain_config(music)
+  config = dataclasses.replace(config, data=dataclasses.replace(config.data, **change))
+  with pytest.raises(UserError, match=words):
+    train(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_start_from_another_architecture_is_refused(music, pretrained, tmp_path):
+  config = with_init(finetune_config(music), run=str(pretrained))
+  model = dataclasses.replace(config.model, embed_dim=16)
+  with pytest.raises(UserError, match=r"model\.embed_dim: 8 there, 16 here"):
+    train(dataclasses.replace(config, model=model), tmp_path)
+
+
+def test_a_start_from_fewer_outputs_is_refused(music, finetuned, tmp_path):
+  config = pretrain_config(music)
+  with pytest.raises(UserError, match=r"has 4 outputs but model\.num_sources = 6"):
+    train(with_init(config, run=str(finetuned)), tmp_path)
+
+
+def test_a_batch_that_the_devices_cannot_divide_is_refused(music, tmp_path):
+  with pytest.raises(UserError, match=r"run\.batch = 6 .* 8 devices"):
+    train(pretrain_config(music, batch=6), tmp_path)
+
+
+def test_full_disk_for_metrics_does_not_stop_the_training(
+  music, tmp_path, monkeypatch, caplog
+):
+  from mixit_jax.training.telemetry import Telemetry
+
+  def full(self, line):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(Telemetry, "_write_line", full)
+  train(pretrain_config(music, steps=2), tmp_path)
+  assert checkpoints.checkpoint_steps(tmp_path) == [2]
+  assert caplog.text.count("metrics cannot be written") == 1
