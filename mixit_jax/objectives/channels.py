@@ -79,8 +79,10 @@ class ChannelSelection:
   def from_dict(cls, values: dict[str, Any]) -> "ChannelSelection":
     """Restores a selection from what `to_dict` gave, also after JSON.
 
+    Further keys that are stored beside it are left alone.
+
     Raises:
-      UserError: A value is missing, unknown or of another kind.
+      UserError: A value is missing or of another kind.
     """
     try:
       selection = cls(

@@ -256,7 +256,7 @@ def test_many_to_one_is_never_worse_and_close_to_the_best_grouping(seed):
 def test_a_selection_survives_json():
   chunks = [split_chunk(seed) for seed in range(3)]
   selection = vote_channels(chunks, ("a", "b"), many_to_one=True)
-  text = json.dumps(selection.to_dict())
+  text = json.dumps({**selection.to_dict(), "weights": "run"})
   assert ChannelSelection.from_dict(json.loads(text)) == selection
 
 
