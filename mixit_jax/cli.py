@@ -15,6 +15,11 @@ from mixit_jax.version import __version__
 if TYPE_CHECKING:
   from mixit_jax.inference.model import Model
 
+# What the tensors of a PyTorch file may leave open.
+_TORCH_OVERRIDES = (
+  "n_heads", "n_groups", "num_channels", "n_fft", "hop", "sample_rate",
+)  # fmt: skip
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command and returns the exit status."""
@@ -37,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--version", action="version", version=__version__)
   commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-  separate = _command(commands, "separate", _separate, "separate recordings into stems")
+  separate = _model_command(
+    commands, "separate", _separate, "separate recordings into stems"
+  )
   separate.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING")
   separate.add_argument("--out", type=Path, required=True, help="folder of the stems")
   separate.add_argument(
@@ -46,12 +53,14 @@ def _parser() -> argparse.ArgumentParser:
   )  # fmt: skip
   _chunk_options(separate)
 
-  evaluate = _command(commands, "evaluate", _evaluate, "score a model on whole songs")
+  evaluate = _model_command(
+    commands, "evaluate", _evaluate, "score a model on whole songs"
+  )
   evaluate.add_argument("--songs", type=Path, required=True, help="folder of songs")
   evaluate.add_argument("--json", type=Path, help="also write all scores to this file")
   _chunk_options(evaluate)
 
-  select = _command(
+  select = _model_command(
     commands, "select-channels", _select_channels,
     "see which outputs of a pre-trained model are the stems",
   )  # fmt: skip
@@ -66,6 +75,36 @@ def _parser() -> argparse.ArgumentParser:
   select.add_argument(
     "--json", type=Path, help="file of the result [RUN/channel_selection.json]"
   )
+
+  importing = _command(
+    commands, "import-torch", _import_torch,
+    "make a folder of weights from a PyTorch file; no code in the file is executed",
+  )  # fmt: skip
+  importing.add_argument("file", type=Path, metavar="FILE", help="model.pth")
+  importing.add_argument("--out", type=Path, required=True, help="new folder")
+  importing.add_argument(
+    "--merged-config", type=Path, help="[merged_config.yaml beside the file]"
+  )
+  importing.add_argument(
+    "--stems",
+    help="names of the outputs, separated by commas, or none for a pre-trained model "
+    "[four outputs: bass,drums,vocals,other; else none]",
+  )
+  for name in _TORCH_OVERRIDES:
+    importing.add_argument(
+      f"--{name.replace('_', '-')}", type=int, help="where the file does not tell it"
+    )
+  _card_options(importing)
+
+  exporting = _model_command(
+    commands, "export", _export, "make a folder of weights with a model card"
+  )
+  exporting.add_argument("--out", type=Path, required=True, help="new folder")
+  exporting.add_argument(
+    "--format", choices=("safetensors", "orbax", "torch"), default="safetensors",
+    help="torch: a state dict for the paper's code [safetensors]",
+  )  # fmt: skip
+  _card_options(exporting)
   return parser
 
 
@@ -77,6 +116,16 @@ def _command(
 ) -> argparse.ArgumentParser:
   parser = commands.add_parser(name, help=text, description=text)
   parser.set_defaults(run=run)
+  return parser
+
+
+def _model_command(
+  commands: argparse._SubParsersAction[argparse.ArgumentParser],
+  name: str,
+  run: Callable[[argparse.Namespace], None],
+  text: str,
+) -> argparse.ArgumentParser:
+  parser = _command(commands, name, run, text)
   parser.add_argument(
     "model", type=Path, metavar="RUN", help="run or folder of weights"
   )
@@ -91,6 +140,11 @@ def _chunk_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--chunk", type=float, default=12.0, help="seconds [12]")
   parser.add_argument("--hop", type=float, default=6.0, help="seconds [6]")
   parser.add_argument("--batch", type=int, default=1, help="chunks per device [1]")
+
+
+def _card_options(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--licence", default="", help="of the weights, for the card")
+  parser.add_argument("--training-data", default="", help="text for the card")
 
 
 def _separate(options: argparse.Namespace) -> None:
@@ -118,7 +172,7 @@ def _select_channels(options: argparse.Namespace) -> None:
   from mixit_jax.training.selection import select_channels
 
   model = load(options.model, options.weights)
-  stems = tuple(name.strip() for name in options.stems.split(","))
+  stems = _names(options.stems)
   selection = select_channels(
     model.separate_chunks, model.config, options.songs, stems, options.seconds,
     options.many_to_one, batch=model.chunk_batch, progress=_log,
@@ -126,6 +180,31 @@ def _select_channels(options: argparse.Namespace) -> None:
   file = options.json or options.model / SELECTION_FILE
   write_selection(file, selection, model.weights)
   print(selection_table(selection.to_dict()))
+
+
+def _import_torch(options: argparse.Namespace) -> None:
+  from mixit_jax.inference.importing import import_torch
+
+  stems = None if options.stems is None else _names(options.stems)
+  given = {name: getattr(options, name) for name in _TORCH_OVERRIDES}
+  weights = import_torch(
+    options.file, options.out, options.merged_config,
+    () if stems == ("none",) else stems, options.training_data, options.licence,
+    **{name: value for name, value in given.items() if value is not None},
+  )  # fmt: skip
+  names = ", ".join(weights.stems or ()) or "without names, as of a pre-trained model"
+  assumed = " (assumed; --stems says otherwise)" if stems is None else ""
+  print(f"{options.out}: {weights.config.num_sources} outputs, {names}{assumed}")
+
+
+def _export(options: argparse.Namespace) -> None:
+  from mixit_jax.inference.exporting import export
+
+  export(
+    options.model, options.out, options.weights, options.format,
+    options.training_data, options.licence,
+  )  # fmt: skip
+  print(f"{options.out}: {options.format}, with a model card in README.md")
 
 
 def _load(options: argparse.Namespace) -> Model:
@@ -138,6 +217,10 @@ def _load(options: argparse.Namespace) -> Model:
     )
   weights = load(options.model, options.weights).weights
   return Model(weights, options.chunk, options.hop, options.batch)
+
+
+def _names(text: str) -> tuple[str, ...]:
+  return tuple(name.strip() for name in text.split(","))
 
 
 def _log(text: str) -> None:

@@ -18,7 +18,8 @@ from mixit_jax.separator.bs_locoformer import SeparatorConfig
 from mixit_jax.separator.torch_config import infer_config
 
 PREFIX = "model.model."
-# Entries without weights.
+# Entries without weights: those of published files, and what else has such a name.
+WINDOWS = ("model.stft.0.window", "model.istft.window", "stft.0.window")
 _IGNORED = re.compile(r"i?stft(\.\d+)?\.window")
 _LISTED = 3
 
@@ -104,6 +105,16 @@ def to_torch(config: SeparatorConfig, params: Mapping[str, Any]) -> dict[str, An
         )
       state_dict[PREFIX + key] = array
   return state_dict
+
+
+def stft_windows(config: SeparatorConfig) -> dict[str, np.ndarray]:
+  """The periodic Hann windows that a published state dict holds beside its weights.
+
+  Loading with strict key matching needs them; `from_torch` ignores them.
+  """
+  phase = 2 * np.pi * np.arange(config.n_fft) / config.n_fft
+  window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+  return dict.fromkeys(WINDOWS, window)
 
 
 class _Layout(NamedTuple):

@@ -2,7 +2,8 @@
 
 `config.json` holds the model's configuration, the names of its outputs and the card;
 `model.safetensors` the parameters, named by their path (`blocks/…`). Any program that
-reads safetensors can open it, and no code is executed in doing so.
+reads safetensors can open it, and no code is executed in doing so. Other formats of the
+tensors share `config.json`, see `training/formats.py`.
 """
 
 import dataclasses
@@ -67,16 +68,34 @@ def unflatten_params(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
   return params
 
 
-def is_weights_folder(folder: Path) -> bool:
-  """Whether the folder was written by `save_weights`."""
-  return (Path(folder) / TENSOR_FILE).is_file()
-
-
 def save_weights(folder: Path, weights: Weights) -> None:
   """Writes a folder of weights, the configuration last."""
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   tensors = {k: np.ascontiguousarray(v) for k, v in flatten_params(weights.params)}
+  _write(folder / TENSOR_FILE, save(tensors, metadata={"format": FORMAT}))
+  save_description(folder, weights)
+
+
+def load_weights(folder: Path) -> Weights:
+  """Reads a folder of weights that `save_weights` wrote.
+
+  Raises:
+    WeightsError: a file is missing, damaged or of another format.
+  """
+  weights = load_description(folder)
+  file = Path(folder) / TENSOR_FILE
+  try:
+    params = unflatten_params(load_file(file))
+  except (OSError, SafetensorError) as error:
+    raise WeightsError(f"{file} holds no readable weights ({error})") from error
+  return dataclasses.replace(weights, params=params)
+
+
+def save_description(folder: Path, weights: Weights) -> None:
+  """Writes all but the parameters as `config.json`."""
+  folder = Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
   document = {
     "format": FORMAT,
     "version": __version__,
@@ -84,42 +103,35 @@ def save_weights(folder: Path, weights: Weights) -> None:
     "stems": weights.stems,
     "card": dict(weights.card),
   }
-  _write(folder / TENSOR_FILE, save(tensors, metadata={"format": FORMAT}))
   _write(folder / CONFIG_FILE, (json.dumps(document, indent=2) + "\n").encode())
 
 
-def load_weights(folder: Path) -> Weights:
-  """Reads a folder of weights.
+def load_description(folder: Path) -> Weights:
+  """Reads `config.json`; the parameters are left empty.
 
   Raises:
-    WeightsError: a file is missing, damaged or of another format.
+    WeightsError: the file is missing, damaged or of another format.
   """
-  folder = Path(folder)
+  file = Path(folder) / CONFIG_FILE
   try:
-    document = json.loads((folder / CONFIG_FILE).read_text())
-    tensors = load_file(folder / TENSOR_FILE)
-  except (OSError, ValueError, SafetensorError) as error:
+    document = json.loads(file.read_text())
+  except (OSError, ValueError) as error:
     raise WeightsError(f"{folder} holds no readable weights ({error})") from error
   if not isinstance(document, dict) or document.get("format") != FORMAT:
-    raise WeightsError(f"{folder / CONFIG_FILE} does not describe weights of mixit_jax")
+    raise WeightsError(f"{file} does not describe weights of mixit_jax")
   try:
     values: dict[str, Any] = {
       key: tuple(value) if isinstance(value, list) else value
       for key, value in document["model"].items()
     }
     config = SeparatorConfig(**values)
-  except (TypeError, UserError) as error:
+    stems = None if document["stems"] is None else tuple(document["stems"])
+    return Weights(config, {}, stems, dict(document["card"]))
+  except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
     raise WeightsError(
-      f"{folder / CONFIG_FILE} was written by version {document.get('version')} and "
-      f"cannot be used by version {__version__}: {error}"
+      f"{file} was written by version {document.get('version')} and cannot be used by "
+      f"version {__version__}: {error}"
     ) from error
-  stems = document["stems"]
-  return Weights(
-    config,
-    unflatten_params(tensors),
-    None if stems is None else tuple(stems),
-    document["card"],
-  )
 
 
 def _write(path: Path, content: bytes) -> None:

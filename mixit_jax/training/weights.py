@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from mixit_jax.separator.weights import Weights, is_weights_folder, load_weights
+from mixit_jax.separator.weights import Weights
 from mixit_jax.training import checkpoints
+from mixit_jax.training.formats import format_of
 from mixit_jax.training.workdir import WorkdirError, stored_config
 
 
@@ -21,8 +22,9 @@ def read_weights(folder: Path, which: str = "mean") -> Weights:
   folder = Path(folder)
   if not folder.is_dir():
     raise WorkdirError(f"{folder} does not exist; name a run or a folder of weights")
-  if is_weights_folder(folder):
-    return load_weights(folder)
+  stored = format_of(folder)
+  if stored:
+    return stored.load(folder)
   config = stored_config(folder)
   steps = checkpoints.choose_steps(folder, which, best=config.run.keep_best)
   params = checkpoints.load_params(folder, steps, ema=which == "ema")

@@ -1,0 +1,82 @@
+"""Folders of weights to pass on: configuration, tensors and a model card."""
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixit_jax.errors import UserError
+from mixit_jax.inference.folders import check_vacant, new_folder, sha256
+from mixit_jax.inference.provenance import training_stages
+from mixit_jax.reports.card import model_card
+from mixit_jax.separator.weights import Weights
+from mixit_jax.training.formats import FORMATS
+from mixit_jax.training.weights import read_weights
+from mixit_jax.version import __version__
+
+CARD_FILE = "README.md"
+
+
+def export(
+  run: Path,
+  out: Path,
+  which: str = "mean",
+  tensor_format: str = "safetensors",
+  training_data: str = "",
+  licence: str = "",
+) -> Weights:
+  """Writes the weights of a run as a folder that stands for itself.
+
+  `mixit_jax.load` and all commands read it in every format. The tensors of "torch"
+  are a state dict with all keys of the paper's published files.
+
+  Args:
+    run: working directory of a run, or a folder of weights.
+    out: folder to make.
+    which: of a run, see `read_weights`.
+    tensor_format: "safetensors", "orbax" or "torch".
+    training_data: text for the card; by default the data sets of the run and of what
+      it started from.
+    licence: text for the card; by default that of the folder of weights, if any.
+
+  Returns:
+    The weights that were written.
+
+  Raises:
+    UserError: the run has no such weights, the folder holds files already, or PyTorch
+      is needed and not installed.
+  """
+  check_vacant(out)
+  weights = read_weights(run, which)
+  stated: Sequence[str] = [training_data] if training_data else ()
+  card = {
+    **weights.card,
+    "training_data": list(stated or training_stages(weights.card)),
+    "licence": licence or weights.card.get("licence"),
+    "exported": datetime.date.today().isoformat(),
+    "version": __version__,
+  }
+  weights = dataclasses.replace(weights, card=card)
+  write_model(out, weights, tensor_format)
+  return weights
+
+
+def write_model(out: Path, weights: Weights, tensor_format: str) -> None:
+  """Writes weights with a model card, at once or not at all.
+
+  Raises:
+    UserError: the format is unknown, or see `new_folder`.
+  """
+  if tensor_format not in FORMATS:
+    raise UserError(f"format {tensor_format!r} is not one of {', '.join(FORMATS)}")
+  stored = FORMATS[tensor_format]
+  with new_folder(out) as folder:
+    stored.save(folder, weights)
+    tensors = folder / stored.tensors
+    files = sorted(tensors.rglob("*")) if tensors.is_dir() else [tensors]
+    digests = {
+      file.relative_to(folder).as_posix(): sha256(file)
+      for file in files
+      if file.is_file()
+    }
+    (folder / CARD_FILE).write_text(model_card(weights, digests), "utf-8")

@@ -1,0 +1,92 @@
+"""PyTorch weights of the paper's format as a folder that all commands take."""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixit_jax.errors import UserError
+from mixit_jax.inference.exporting import write_model
+from mixit_jax.inference.folders import check_vacant, sha256
+from mixit_jax.objectives.channels import STEMS
+from mixit_jax.separator.torch_files import read_torch_file
+from mixit_jax.separator.torch_weights import from_torch
+from mixit_jax.separator.weights import Weights
+from mixit_jax.version import __version__
+
+MERGED_CONFIG = "merged_config.yaml"
+
+
+def import_torch(
+  file: Path,
+  out: Path,
+  merged_config: Path | None = None,
+  stems: Sequence[str] | None = None,
+  training_data: str = "",
+  licence: str = "",
+  **overrides: int,
+) -> Weights:
+  """Turns a PyTorch file into a folder of weights; no code in it is executed.
+
+  Args:
+    file: `.pth` or `.ckpt` file.
+    out: folder to make.
+    merged_config: configuration published with the file; None looks beside it.
+    stems: names of the outputs, () for those of a pre-trained model, which have none.
+      None names four outputs in the paper's order and no others.
+    training_data: text for the card.
+    licence: text for the card.
+    **overrides: fields of `SeparatorConfig` that cannot be told otherwise; n_heads and
+      n_groups are understood.
+
+  Returns:
+    The weights that were written.
+
+  Raises:
+    UserError: the file is damaged, holds other objects than tensors and plain values,
+      or weights of another model; a field of the configuration cannot be told; the
+      names do not fit; or the folder holds files already.
+  """
+  check_vacant(out)
+  content = read_torch_file(file)
+  merged_config = merged_config or find_merged_config(file)
+  config, params = from_torch(content, merged_config=merged_config, **overrides)
+  card = {
+    "file": file.name,
+    "sha256": sha256(file),
+    "configuration": merged_config.name if merged_config else "shapes and presets",
+    "overrides": overrides,
+    "training_data": training_data or None,
+    "licence": licence or None,
+    "imported": datetime.date.today().isoformat(),
+    "version": __version__,
+  }
+  weights = Weights(config, params, _names(stems, config.num_sources), card)
+  write_model(out, weights, "safetensors")
+  return weights
+
+
+def find_merged_config(file: Path) -> Path | None:
+  """The `merged_config.yaml` published with a file.
+
+  It is looked for beside the file and, where the file is in a folder `checkpoints`,
+  beside that folder.
+  """
+  folders = [file.absolute().parent]
+  if folders[0].name == "checkpoints":
+    folders.append(folders[0].parent)
+  found = (folder / MERGED_CONFIG for folder in folders)
+  return next((path for path in found if path.is_file()), None)
+
+
+def _names(stems: Sequence[str] | None, num_sources: int) -> tuple[str, ...] | None:
+  """Names of the outputs, None for a pre-trained model."""
+  if stems is None:
+    return STEMS if num_sources == len(STEMS) else None
+  if not stems:
+    return None
+  if len(set(stems)) != num_sources or len(stems) != num_sources or not all(stems):
+    raise UserError(
+      f"--stems={','.join(stems)}: the model has {num_sources} outputs; give as many "
+      "different names, or none"
+    )
+  return tuple(stems)

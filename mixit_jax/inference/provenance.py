@@ -1,0 +1,75 @@
+"""On what data weights were trained, from the first stage to the last."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mixit_jax.data.manifest import Manifest
+from mixit_jax.errors import UserError
+from mixit_jax.separator.weights import load_description
+from mixit_jax.training.formats import format_of
+from mixit_jax.training.workdir import stored_config
+
+_OBJECTIVES = {"mixit": "pre-training (MixIT)", "stems": "supervised training"}
+
+
+def training_stages(card: Mapping[str, Any]) -> list[str]:
+  """Describes the training data of weights and of what their run started from.
+
+  Args:
+    card: of the weights.
+
+  Returns:
+    One line per stage, the last stage first. What cannot be found any more is said
+    to be so.
+  """
+  stages: list[str] = []
+  seen: set[Path] = set()
+  while True:
+    stages += _stage(card)
+    origin = card.get("init")
+    if not origin or Path(origin).resolve() in seen:
+      return stages
+    seen.add(Path(origin).resolve())
+    try:
+      card = _card_of(Path(origin))
+    except UserError:
+      return [*stages, f"started from {origin}, which cannot be read any more"]
+
+
+def _card_of(folder: Path) -> Mapping[str, Any]:
+  """Card of weights, without reading the parameters."""
+  if format_of(folder):
+    return load_description(folder).card
+  config = stored_config(folder)
+  return {
+    "objective": config.objective.kind,
+    "training_data": config.data.shards,
+    "init": config.init.run,
+  }
+
+
+def _stage(card: Mapping[str, Any]) -> list[str]:
+  data = card.get("training_data") or "not stated"
+  if isinstance(data, list):  # of an exported folder: all its stages
+    return [str(line) for line in data]
+  objective = card.get("objective")
+  if objective is None:  # imported: a text
+    return [f"{card['file']}: {data}" if "file" in card else str(data)]
+  return [f"{_OBJECTIVES.get(objective, objective)}: {_data_set(Path(data))}"]
+
+
+def _data_set(folder: Path) -> str:
+  """Data set in one line."""
+  try:
+    manifest = Manifest.load(folder)
+  except UserError:
+    return f"{folder} (cannot be read any more)"
+  counts = ", ".join(
+    f"{sum(shard['records'] for shard in shards)} {source}"
+    for source, shards in manifest.splits.get("train", {}).items()
+  )
+  return (
+    f"{folder}, prepared as {manifest.kind}; segments of {manifest.seconds:g} s: "
+    f"{counts}; fingerprint {manifest.fingerprint[:16]}"
+  )
