@@ -1,0 +1,122 @@
+"""The `mixit-jax` commands."""
+
+import json
+
+import numpy as np
+import pytest
+from training.tiny import RATE, STEMS, stem_audio
+
+import mixit_jax
+from mixit_jax.audio.files import read_audio, write_audio
+from mixit_jax.cli import main
+
+
+def test_separate_writes_every_stem_at_the_right_length(finetuned, tmp_path, capsys):
+  song = stem_audio(0, 7, 2.3) + stem_audio(2, 7, 2.3)
+  write_audio(tmp_path / "a song.wav", song, RATE)
+  arguments = [
+    "separate", str(finetuned), str(tmp_path / "a song.wav"), f"--out={tmp_path}/stems",
+    "--chunk=1", "--hop=0.5", "--batch=2",
+  ]  # fmt: skip
+  assert main(arguments) == 0
+  folder = tmp_path / "stems/a song"
+  assert sorted(p.name for p in folder.iterdir()) == sorted(f"{s}.wav" for s in STEMS)
+  for stem in STEMS:
+    audio = read_audio(folder / f"{stem}.wav")
+    assert audio.shape == song.shape
+    assert np.isfinite(audio).all()
+  assert "a song" in capsys.readouterr().out
+
+
+def test_separate_goes_on_after_a_broken_file(finetuned, tmp_path, capsys):
+  write_audio(tmp_path / "good.wav", stem_audio(0, 7, 1.0), RATE)
+  (tmp_path / "bad.wav").write_bytes(b"no audio")
+  files = [str(tmp_path / name) for name in ("bad.wav", "good.wav")]
+  assert main(["separate", str(finetuned), *files, f"--out={tmp_path}/o"]) == 1
+  error = capsys.readouterr().err
+  assert "bad.wav" in error
+  assert "1 of 2" in error
+  assert (tmp_path / "o/good/bass.wav").is_file()
+
+
+def test_evaluate_scores_estimates_and_mixture(finetuned, music, tmp_path, capsys):
+  file = tmp_path / "scores.json"
+  arguments = ["evaluate", str(finetuned), f"--songs={music}/valid", f"--json={file}"]
+  assert main([*arguments, "--chunk=1", "--hop=0.5"]) == 0
+  result = json.loads(file.read_text())
+  for kind in ("estimates", "mixture"):
+    for score in ("usdr_mdx", "usdr_per_channel", "csdr"):
+      assert set(result[kind][score]) == {*STEMS, "average"}
+  gain = result["estimates"]["usdr_mdx"]["average"]
+  gain -= result["mixture"]["usdr_mdx"]["average"]
+  assert result["average_improvement_db"] == pytest.approx(gain)
+  assert [song["name"] for song in result["songs"]] == ["song 6", "song 7"]
+  assert "average" in capsys.readouterr().out
+
+
+def test_evaluation_agrees_with_validation_in_training(finetuned, music):
+  from mixit_jax.inference.evaluate import evaluate
+  from mixit_jax.inference.model import Model
+  from mixit_jax.training.weights import read_weights
+
+  lines = [json.loads(line) for line in (finetuned / "metrics.jsonl").open()]
+  valid = [line for line in lines if line["group"] == "valid"][-1]
+  model = Model(read_weights(finetuned, "latest"), chunk_seconds=1.0, hop_seconds=0.5)
+  result = evaluate(model, music / "valid").to_dict()
+  for stem in STEMS:
+    assert result["estimates"]["usdr_mdx"][stem] == pytest.approx(
+      valid[f"usdr/{stem}"], abs=1e-2
+    )
+
+
+def test_select_channels_writes_its_choice(pretrained, music, tmp_path, capsys):
+  file = tmp_path / "selection.json"
+  arguments = ["select-channels", str(pretrained), f"--songs={music}/valid"]
+  assert main([*arguments, "--seconds=0.5", f"--json={file}"]) == 0
+  selection = json.loads(file.read_text())
+  assert len(set(selection["outputs"])) == len(STEMS)
+  assert "drums" in capsys.readouterr().out
+
+
+def test_the_python_interface_separates_files_and_arrays(finetuned, tmp_path):
+  model = mixit_jax.load(finetuned)
+  song = stem_audio(1, 7, 1.3)
+  write_audio(tmp_path / "song.wav", song, RATE)
+  from_file = model.separate(tmp_path / "song.wav")
+  from_array = model.separate(song)
+  assert tuple(from_file) == model.stems == STEMS
+  for stem in STEMS:
+    np.testing.assert_array_equal(from_file[stem], from_array[stem])
+  faster = model.separate(np.repeat(song, 2, axis=1), sample_rate=2 * RATE)
+  assert faster["bass"].shape == song.shape
+  assert model.config.num_sources == 4
+  assert model.card["objective"] == "stems"
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (["evaluate", "nowhere", "--songs=x"], "nowhere does not exist"),
+    (["evaluate", ".", "--songs=x"], "no run"),
+    (["evaluate", "PRETRAINED", "--songs=MUSIC/valid"], "no names"),
+    (["evaluate", "FINETUNED", "--songs=nowhere"], "nowhere"),
+    (["evaluate", "FINETUNED", "--songs=MUSIC/bass"], "no song"),
+    (["evaluate", "FINETUNED", "--songs=x", "--weights=7"], 'no weights "7"'),
+    (["evaluate", "FINETUNED", "--songs=x", "--weights=ema"], "running mean"),
+    (["evaluate", "FINETUNED", "--songs=x", "--hop=99"], "--hop=99"),
+    (["separate", "FINETUNED", "nowhere.wav", "--out=OUT"], "nowhere.wav"),
+    (["select-channels", "FINETUNED", "--songs=MUSIC/valid", "--stems=a"], "no song"),
+  ],
+)
+def test_mistakes_end_with_one_line(
+  arguments, words, finetuned, pretrained, music, tmp_path, capsys
+):
+  names = {
+    "FINETUNED": finetuned, "PRETRAINED": pretrained, "MUSIC": music, "OUT": tmp_path,
+  }  # fmt: skip
+  for name, path in names.items():
+    arguments = [argument.replace(name, str(path)) for argument in arguments]
+  assert main(arguments) == 1
+  errors = capsys.readouterr().err.strip().splitlines()
+  assert errors[-1].startswith("error: ")
+  assert words in errors[-1]

@@ -1,0 +1,116 @@
+"""What holds for the whole package: imports, floors, configurations."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import configs.demo
+import configs.finetune
+import configs.pretrain
+import data_prep
+import mixit_jax
+from mixit_jax.separator.bs_locoformer import Separator
+from mixit_jax.training.config import Config
+from mixit_jax.training.initialize import state_layout
+from mixit_jax.training.mesh import make_mesh
+
+# A module imports only from floors below its own, or from its own package.
+FLOORS = {
+  "errors": -1, "version": -1,
+  "audio": 0, "objectives": 0,
+  "separator": 1,
+  "data": 2, "reports": 2,
+  "training": 3,
+  "inference": 4,
+  "main": 5, "cli": 5,
+}  # fmt: skip
+
+# Host libraries that a machine which only computes may lack.
+HOST_LIBRARIES = {
+  "grain", "array_record", "orbax", "soundfile", "ml_collections", "tensorboardX",
+}  # fmt: skip
+
+
+def modules(package):
+  names = [package.__name__]
+  for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    names.append(found.name)
+  return names
+
+
+def imported(name):
+  """Full names of the modules that a module imports, anywhere in it."""
+  spec = importlib.util.find_spec(name)
+  for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      yield node.module
+      yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("name", modules(mixit_jax) + modules(data_prep))
+def test_every_module_can_be_imported(name):
+  assert importlib.import_module(name).__doc__
+
+
+@pytest.mark.parametrize("name", modules(mixit_jax)[1:])
+def test_a_floor_imports_only_floors_below(name):
+  own = name.split(".")[1]
+  for other in imported(name):
+    parts = other.split(".")
+    if parts[0] in ("data_prep", "configs", "benchmarks", "tests"):
+      pytest.fail(f"{name} imports {other}")
+    if parts[0] != "mixit_jax" or len(parts) < 2 or parts[1] == own:
+      continue
+    assert FLOORS[parts[1]] < FLOORS[own], f"{name} imports {other}"
+
+
+def test_models_objectives_and_steps_need_only_jax_and_flax():
+  script = f"""
+import sys
+class Absent:
+  def find_spec(self, name, path=None, target=None):
+    if name.split(".")[0] in {HOST_LIBRARIES!r}:
+      raise ImportError(name)
+sys.meta_path.insert(0, Absent())
+import mixit_jax.audio.spectral, mixit_jax.separator.bs_locoformer
+import mixit_jax.separator.chunked, mixit_jax.separator.torch_weights
+import mixit_jax.objectives.mixit, mixit_jax.objectives.channels
+import mixit_jax.objectives.scores, mixit_jax.training.steps, mixit_jax.training.losses
+"""
+  subprocess.run([sys.executable, "-c", script], check=True)
+
+
+CONFIGURATIONS = [
+  *((configs.pretrain, size) for size in ("small", "medium", "large")),
+  *((configs.finetune, size) for size in ("small", "medium", "large")),
+  *((configs.demo, stage) for stage in ("pretrain", "finetune")),
+]
+
+
+@pytest.mark.parametrize(("module", "size"), CONFIGURATIONS)
+def test_every_configuration_builds(module, size):
+  config = Config.from_dict(module.get_config(size).to_dict())
+  separator = Separator(config.model)
+  layout = state_layout(config, separator, make_mesh(config.mesh))
+  model = config.model
+  mixture = jax.ShapeDtypeStruct(
+    (1, model.num_channels, config.example_samples), "float32"
+  )
+  estimates = jax.eval_shape(
+    lambda p, x: separator.apply({"params": p}, x), layout.params, mixture
+  )
+  assert estimates.shape == (1, model.num_sources, *mixture.shape[1:])
+
+
+@pytest.mark.parametrize("module", [configs.pretrain, configs.finetune, configs.demo])
+def test_an_unknown_size_is_an_error(module):
+  with pytest.raises(mixit_jax.errors.UserError, match="tiny"):
+    module.get_config("tiny")
