@@ -16,7 +16,7 @@ def run_command(main: Callable[[], None]) -> None:
   """Runs a command and exits: 0, 1 with one line for a user's error, 130 for Ctrl-C."""
   try:
     main()
-  except UserError as error:
+  except (UserError, OSError) as error:  # OSError: a folder that may not be written
     print(f"error: {error}", file=sys.stderr)
     sys.exit(1)
   except KeyboardInterrupt:

@@ -6,7 +6,7 @@ every time the process died is given up, so that the shard gets done.
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mixit_jax.errors import UserError
@@ -53,4 +53,5 @@ class DeathLog:
 
   def _save(self) -> None:
     counts = {track: count for track, count in self._counts.items() if count}
-    self._path.write_text(json.dumps(counts), "utf-8")
+    with suppress(OSError):  # a full disk is found out, and told, by the shard
+      self._path.write_text(json.dumps(counts), "utf-8")

@@ -58,7 +58,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag("--test-songs", type=natural, default=3, help="the same (%(default)s)")
   flag("--song-seconds", type=positive_float, default=28.0, help="their length (28)")
   flag("--mixes", type=natural, default=90, help="songs without stems (%(default)s)")
-  flag("--mp3-mixes", type=natural, default=6, help="of these, as MP3 (%(default)s)")
+  flag("--mp3-mixes", type=natural, default=4, help="of these, as MP3 (%(default)s)")
   flag("--mix-seconds", type=positive_float, default=20.0, help="their length (20)")
   add_workers_flag(parser)
   flags = parser.parse_args(arguments)

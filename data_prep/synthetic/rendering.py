@@ -10,10 +10,10 @@ STEMS = ("vocals", "drums", "bass", "other")
 PEAK = 0.9
 # Level of each stem where it sounds, in dB, and how far songs differ from it.
 LEVELS = {
-  "vocals": (0.0, 2.0),
+  "vocals": (1.5, 2.0),
   "drums": (0.0, 2.0),
-  "bass": (-1.0, 2.0),
-  "other": (-1.5, 2.0),
+  "bass": (-0.5, 2.0),
+  "other": (-2.0, 2.0),
 }
 # How much of the room each stem gets, relative to its own level; bass stays dry.
 REVERB = {"vocals": (0.1, 0.3), "drums": (0.03, 0.12), "other": (0.08, 0.3)}

@@ -60,7 +60,7 @@ class Timbre:
   def tables(
     self, fundamental: float, sample_rate: int
   ) -> tuple[np.ndarray, np.ndarray]:
-    """The dark and the bright wavetable at one pitch."""
+    """The dark wavetable at one pitch, and what the bright one has besides."""
     k = signals.audible_harmonics(fundamental, sample_rate)
     hertz = k * fundamental
     body = np.exp(-((hertz / self.cutoff) ** 2)) + 0.02
@@ -82,7 +82,8 @@ class Timbre:
       power = np.sqrt(np.sum(spectrum**2))
       return signals.wavetable(spectrum / power * phases)
 
-    return table(dark * body), table(bright * body)
+    low = table(dark * body)
+    return low, table(bright * body) - low
 
 
 def draw_bass(rng: np.random.Generator) -> Timbre:
@@ -178,7 +179,8 @@ def play(
   Returns:
     Sound, float32 [2, L].
   """
-  track = np.zeros((2, length), np.float32)
+  places = np.linspace(-1, 1, timbre.voices) if timbre.voices > 1 else np.zeros(1)
+  tracks = np.zeros((len(places), length), np.float32)  # one per unison voice
   tables: dict[float, tuple[np.ndarray, np.ndarray]] = {}
   for note in notes:
     fundamental = signals.frequency(note.pitch)
@@ -189,22 +191,22 @@ def play(
     shape = signals.envelope(
       time, timbre.attack, timbre.decay, timbre.sustain, note.seconds, timbre.release
     )
-    shape *= np.float32(note.velocity)
-    wobble = time * np.float32(2 * np.pi * timbre.wobble_rate)
-    wobble += np.float32(rng.uniform(0, 2 * np.pi))
-    if timbre.tremolo:
-      shape *= 1 - np.float32(timbre.tremolo / 2) * (1 + np.sin(wobble))
-    fade = np.exp(time * np.float32(-1 / timbre.brightness_decay))
-    for place in np.linspace(-1, 1, timbre.voices) if timbre.voices > 1 else (0.0,):
-      hertz = fundamental * 2 ** (place * timbre.detune / 2400)
-      phase = rng.uniform() + np.arange(samples) * (hertz / sample_rate)
-      if timbre.vibrato:
-        # Depth in cents of a sine, as a deviation of the phase in periods.
-        depth = hertz * timbre.vibrato / 1731 / (2 * np.pi * timbre.wobble_rate)
-        phase += depth * (1 + np.sin(wobble + np.float32(place)))
+    shape *= np.float32(note.velocity / len(places))
+    periods = np.arange(samples) * (fundamental / sample_rate)
+    if timbre.tremolo or timbre.vibrato:
+      turns = 2 * np.pi * timbre.wobble_rate
+      wobble = 1 + np.sin(time * np.float32(turns) + np.float32(rng.uniform(0, 6.28)))
+      shape *= 1 - np.float32(timbre.tremolo / 2) * wobble
+      # Depth in cents of a sine, as a deviation of the phase in periods.
+      periods += wobble * (fundamental * timbre.vibrato / 1731 / turns)
+    fade = shape * np.exp(time * np.float32(-1 / timbre.brightness_decay))
+    for place, track in zip(places, tracks, strict=True):
+      detuned = 2 ** (place * timbre.detune / 2400)
+      phase = periods * detuned + rng.uniform()
       dark, bright = signals.lookup(*tables[note.pitch], phase)
-      sound = (dark + (bright - dark) * fade) * shape
-      position = np.clip(timbre.pan + place * timbre.width, -1, 1)
-      sound = signals.pan(sound, position) / np.float32(timbre.voices)
-      signals.add(track, sound, note.start, sample_rate)
-  return track
+      signals.add(track, dark * shape + bright * fade, note.start, sample_rate)
+  positions = np.clip(timbre.pan + places * timbre.width, -1, 1)
+  return sum(
+    (signals.pan(track, at) for track, at in zip(tracks, positions, strict=True)),
+    start=np.zeros((2, length), np.float32),
+  )

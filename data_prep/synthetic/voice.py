@@ -70,7 +70,7 @@ def draw_singer(rng: np.random.Generator, high: bool) -> Singer:
   return Singer(
     tract=float(rng.uniform(1.08, 1.25) if high else rng.uniform(0.9, 1.06)),
     tilt=float(rng.uniform(0.3, 0.8)),
-    vibrato=float(rng.uniform(18, 60)),
+    vibrato=float(rng.uniform(30, 70)),
     vibrato_rate=float(rng.uniform(4.6, 6.6)),
     glide=float(rng.uniform(0.025, 0.08)),
     breath=float(rng.uniform(0.02, 0.12)),
@@ -154,7 +154,7 @@ def _vowel(
     * np.exp(time * np.float32(-1 / singer.glide))
   )
   # Vibrato grows in long tones; the pitch also drifts a little.
-  growth = np.clip((time - 0.15) * 4, 0, 1)
+  growth = np.clip((time - 0.1) * 5, 0, 1)
   swing = time * np.float32(2 * np.pi * rate) + np.float32(rng.uniform(0, 6.28))
   cents += np.float32(depth) * growth * np.sin(swing)
   cents += np.float32(rng.normal(0, 6))

@@ -1,3 +1,10 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,6 +14,7 @@ from mixit_jax.audio.files import find_audio, read_audio
 from mixit_jax.data.songs import find_songs, read_song
 from mixit_jax.errors import UserError
 
+REPOSITORY = Path(demo.__file__).parent.parent
 SIZES = (
   "--sample-rate=8000", "--train-songs=2", "--valid-songs=1", "--test-songs=1",
   "--song-seconds=3", "--mixes=3", "--mp3-mixes=1", "--mix-seconds=2",
@@ -102,6 +110,25 @@ def test_senseless_flags_are_refused(flags, capsys):
   with pytest.raises(SystemExit):
     demo.parse_flags(["--out=x", *SIZES, *flags])
   assert "error:" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_all_processes_without_a_traceback(tmp_path):
+  out = tmp_path / "music"
+  command = [sys.executable, "-m", "data_prep.demo", f"--out={out}", "--workers=2"]
+  process = subprocess.Popen(
+    command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True
+  )
+  try:
+    while not list(out.rglob("*.wav")):
+      assert process.poll() is None
+      time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    # Returns when no process holds the error stream any more.
+    _, errors = process.communicate(timeout=60)
+  finally:
+    process.kill()
+  assert process.returncode == 130
+  assert errors == "interrupted: the same command goes on where it stopped\n"
 
 
 def test_asking_for_nothing_is_an_error(tmp_path):
