@@ -27,12 +27,22 @@ class Cut:
     seconds: length of a segment.
     hop: seconds from the start of one segment to that of the next.
     codec: codec of the records.
+
+  Raises:
+    UserError: if a segment or a hop would not hold a sample.
   """
 
   sample_rate: int
   seconds: float
   hop: float
   codec: Codec
+
+  def __post_init__(self) -> None:
+    if self.samples < 1 or round(self.hop * self.sample_rate) < 1:
+      raise UserError(
+        f"--seconds={self.seconds:g} and --hop={self.hop:g}: expected at least one"
+        f" sample at {self.sample_rate} Hz"
+      )
 
   @property
   def samples(self) -> int:

@@ -10,6 +10,7 @@ from data_prep.segments import Cut, MusicShard, StemShard, quiet_decoders
 from data_prep.shards import ShardPlace, read_report
 from mixit_jax.audio.activity import active_segments
 from mixit_jax.data.records import decode_segment
+from mixit_jax.errors import UserError
 
 CUT = Cut(RATE, 2.0, 0.5, "wav")
 
@@ -20,6 +21,12 @@ def test_records_hold_audio_track_and_start():
   for segment, start in zip(segments, (0, 4000), strict=True):
     assert (segment.track, segment.start) == ("a.mp3", start / RATE)
     np.testing.assert_array_equal(segment.audio, audio[:, start : start + 2 * RATE])
+
+
+@pytest.mark.parametrize(("seconds", "hop"), [(1e-5, 1.0), (1.0, 1e-5)])
+def test_segments_and_hops_without_a_sample_are_refused(seconds, hop):
+  with pytest.raises(UserError, match="expected at least one sample at 8000 Hz"):
+    Cut(RATE, seconds, hop, "flac")
 
 
 def test_peaks_beyond_full_scale_are_scaled_in_their_segment_only(tmp_path):
