@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     if _parse(arguments):
       print(_USAGE, end="")
       return 0
-    _train(_FLAGS["config"].value, _FLAGS["workdir"].value)
+    _train(_config_values(), Path(_FLAGS["workdir"].value))
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
@@ -64,18 +64,26 @@ def _parse(arguments: Sequence[str]) -> bool:
   return False
 
 
-def _train(values: Any, workdir: Any) -> None:
+def _config_values() -> dict[str, Any]:
+  """The configuration as plain values; a file that cannot be loaded shows only now."""
+  try:
+    return _FLAGS["config"].value.to_dict()
+  except OSError as error:
+    raise UserError(f"configuration: {_one_line(error.__cause__ or error)}") from error
+
+
+def _train(values: dict[str, Any], workdir: Path) -> None:
   # Imported here: --help and mistyped flags answer at once.
   from mixit_jax.training import devices
   from mixit_jax.training.config import Config
   from mixit_jax.training.loop import train
 
-  config = Config.from_dict(values.to_dict())
+  config = Config.from_dict(values)
   devices.start(config.mesh)
-  train(config, Path(workdir))
+  train(config, workdir)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
   return " ".join(str(error).split())
 
 

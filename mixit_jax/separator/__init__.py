@@ -1,1 +1,1 @@
-"""The separator: band-split TF-Locoformer, long recordings, weights of other formats."""
+"""The separator, its chunked use on long recordings, and its weights."""
