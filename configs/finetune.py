@@ -36,7 +36,7 @@ def get_config(size: str = "medium") -> ml_collections.ConfigDict:
         size,
         num_sources=4,
         dropout=0.1,  # of the paper's configurations
-        dtype="bfloat16",
+        dtype="auto",
         remat="dots",
       ),
       objective=ObjectiveConfig(kind="stems"),

@@ -23,7 +23,7 @@ def get_config(size: str = "medium") -> ml_collections.ConfigDict:
         size,
         num_sources=12,
         dropout=0.1,  # of the paper's configurations
-        dtype="bfloat16",
+        dtype="auto",
         remat="dots",
       ),
       optimizer=OptimizerConfig(peak_rate=5e-4 if size == "large" else 1e-3),

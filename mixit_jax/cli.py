@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mixit_jax.console import run_command
 from mixit_jax.errors import UserError
 from mixit_jax.version import __version__
 
@@ -23,18 +23,8 @@ _TORCH_OVERRIDES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command and returns the exit status."""
-  logging.basicConfig(level=logging.INFO, format="%(message)s")
-  logging.getLogger("absl").setLevel(logging.WARNING)
   options = _parser().parse_args(arguments)
-  try:
-    options.run(options)
-  except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
-    return 130
-  return 0
+  return run_command(lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,5 @@
 """Command line of training: `python -m mixit_jax.main --config=… --workdir=…`."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from mixit_jax.console import run_command
 from mixit_jax.errors import UserError
 
 _FLAGS = flags.FlagValues()
@@ -33,17 +33,14 @@ usage: python -m mixit_jax.main --config=FILE[:SIZE] --workdir=FOLDER [--config.
 
 def main(arguments: Sequence[str]) -> int:
   """Runs a training and returns the exit status."""
-  logging.basicConfig(level=logging.INFO, format="%(message)s")
-  logging.getLogger("absl").setLevel(logging.WARNING)
-  try:
+
+  def command() -> None:
     if _parse(arguments):
       print(_USAGE, end="")
-      return 0
-    _train(_config_values(), Path(_FLAGS["workdir"].value))
-  except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  return 0
+    else:
+      _train(_config_values(), Path(_FLAGS["workdir"].value))
+
+  return run_command(command)
 
 
 def _parse(arguments: Sequence[str]) -> bool:

@@ -14,7 +14,6 @@ from mixit_jax.data.songs import find_songs, read_song
 STEMS = ("bass", "drums", "vocals", "other")
 
 SMALL = [
-  "--config.model.dtype=float32",
   "--config.model.dropout=0.0",
   "--config.model.remat=none",
   "--config.data.seconds=2.0",

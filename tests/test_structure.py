@@ -22,7 +22,7 @@ from mixit_jax.training.mesh import make_mesh
 
 # A module imports only from floors below its own, or from its own package.
 FLOORS = {
-  "errors": -1, "version": -1,
+  "errors": -2, "version": -2, "console": -1,
   "audio": 0, "objectives": 0,
   "separator": 1,
   "data": 2, "reports": 2,

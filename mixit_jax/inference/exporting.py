@@ -18,8 +18,8 @@ CARD_FILE = "README.md"
 
 
 def export(
-  run: Path,
-  out: Path,
+  run: str | Path,
+  out: str | Path,
   which: str = "mean",
   tensor_format: str = "safetensors",
   training_data: str = "",
@@ -46,6 +46,7 @@ def export(
     UserError: the run has no such weights, the folder holds files already, or PyTorch
       is needed and not installed.
   """
+  run, out = Path(run), Path(out)
   check_vacant(out)
   weights = read_weights(run, which)
   stated: Sequence[str] = [training_data] if training_data else ()

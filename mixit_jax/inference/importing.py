@@ -17,9 +17,9 @@ MERGED_CONFIG = "merged_config.yaml"
 
 
 def import_torch(
-  file: Path,
-  out: Path,
-  merged_config: Path | None = None,
+  file: str | Path,
+  out: str | Path,
+  merged_config: str | Path | None = None,
   stems: Sequence[str] | None = None,
   training_data: str = "",
   licence: str = "",
@@ -46,9 +46,10 @@ def import_torch(
       or weights of another model; a field of the configuration cannot be told; the
       names do not fit; or the folder holds files already.
   """
+  file, out = Path(file), Path(out)
   check_vacant(out)
   content = read_torch_file(file)
-  merged_config = merged_config or find_merged_config(file)
+  merged_config = Path(merged_config) if merged_config else find_merged_config(file)
   config, params = from_torch(content, merged_config=merged_config, **overrides)
   card = {
     "file": file.name,
@@ -65,13 +66,13 @@ def import_torch(
   return weights
 
 
-def find_merged_config(file: Path) -> Path | None:
+def find_merged_config(file: str | Path) -> Path | None:
   """The `merged_config.yaml` published with a file.
 
   It is looked for beside the file and, where the file is in a folder `checkpoints`,
   beside that folder.
   """
-  folders = [file.absolute().parent]
+  folders = [Path(file).absolute().parent]
   if folders[0].name == "checkpoints":
     folders.append(folders[0].parent)
   found = (folder / MERGED_CONFIG for folder in folders)

@@ -26,7 +26,10 @@ def training_stages(card: Mapping[str, Any]) -> list[str]:
   stages: list[str] = []
   seen: set[Path] = set()
   while True:
-    stages += _stage(card)
+    data = card.get("training_data") or "not stated"
+    if isinstance(data, list):  # of an exported folder: all stages
+      return stages + data
+    stages.append(_stage(card, data))
     origin = card.get("init")
     if not origin or Path(origin).resolve() in seen:
       return stages
@@ -49,14 +52,11 @@ def _card_of(folder: Path) -> Mapping[str, Any]:
   }
 
 
-def _stage(card: Mapping[str, Any]) -> list[str]:
-  data = card.get("training_data") or "not stated"
-  if isinstance(data, list):  # of an exported folder: all its stages
-    return [str(line) for line in data]
+def _stage(card: Mapping[str, Any], data: str) -> str:
   objective = card.get("objective")
   if objective is None:  # imported: a text
-    return [f"{card['file']}: {data}" if "file" in card else str(data)]
-  return [f"{_OBJECTIVES.get(objective, objective)}: {_data_set(Path(data))}"]
+    return f"{card['file']}: {data}" if "file" in card else data
+  return f"{_OBJECTIVES.get(objective, objective)}: {_data_set(Path(data))}"
 
 
 def _data_set(folder: Path) -> str:

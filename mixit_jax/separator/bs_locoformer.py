@@ -58,7 +58,8 @@ class SeparatorConfig:
     bands: widths of the bands in bins; they sum to n_fft // 2 + 1.
     dropout: rate after attention, gates and feed-forward layers.
     attention_dropout: rate on the attention weights.
-    dtype: "float32" or "bfloat16": type of band split, blocks and decoder.
+    dtype: "float32", "bfloat16" or "auto" (bfloat16 on GPU and TPU, float32 on CPU):
+      type of band split, blocks and decoder.
       Parameters, STFT, norms and masks are float32 always.
     remat: what the backward pass computes again to save memory: "none"; "block",
       everything in a block; "dots", everything but the matrix products.
@@ -107,7 +108,7 @@ class SeparatorConfig:
       if not 0 <= getattr(self, name) < 1:
         raise UserError(f"{name}: {getattr(self, name)!r} is not in [0, 1)")
     for name, choices in (
-      ("dtype", ("float32", "bfloat16")),
+      ("dtype", ("auto", "float32", "bfloat16")),
       ("remat", ("none", "block", "dots")),
       ("attention", ("auto", "xla", "cudnn")),
     ):
@@ -146,6 +147,12 @@ class SeparatorConfig:
       raise UserError(f"unknown separator keys: {', '.join(sorted(unknown))}")
     return cls(**(_PRESETS[size] | overrides))  # type: ignore[arg-type]
 
+  def compute_dtype(self) -> str:
+    """The type that band split, blocks and decoder compute in here."""
+    if self.dtype != "auto":
+      return self.dtype
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+
   def attention_implementation(self) -> str:
     """The attention that runs here: "xla" or "cudnn"."""
     if self.attention != "auto":
@@ -163,12 +170,12 @@ class SeparatorConfig:
       dropout=self.dropout,
       attention_dropout=self.attention_dropout,
       attention=self.attention_implementation(),
-      dtype=self.dtype,
+      dtype=self.compute_dtype(),
     )
 
   def _cudnn_problem(self) -> str | None:
     """Why cuDNN attention cannot serve this configuration."""
-    if self.dtype != "bfloat16":
+    if self.dtype == "float32":
       return "needs dtype='bfloat16'"
     if (self.embed_dim // self.num_heads) % 8:
       return "needs embed_dim / num_heads to be a multiple of 8"
@@ -241,8 +248,10 @@ class BandSplit(nn.Module):
     for index, (count, width) in enumerate(band_runs(c.bands)):
       run = x[:, :, start : start + count * width]
       run = run.reshape(*x.shape[:2], count, width * x.shape[-1])
-      run = BandwiseNorm(c.dtype, name=f"norm_{index}")(run)
-      features.append(BandwiseDense(c.embed_dim, c.dtype, name=f"dense_{index}")(run))
+      run = BandwiseNorm(c.compute_dtype(), name=f"norm_{index}")(run)
+      features.append(
+        BandwiseDense(c.embed_dim, c.compute_dtype(), name=f"dense_{index}")(run)
+      )
       start += count * width
     return jnp.concatenate(features, 2)
 
@@ -260,15 +269,15 @@ class MaskDecoder(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Maps features [B, T, K, D] to masks [B, N, C, T, F], complex64."""
     c = self.config
-    x = BandwiseNorm(c.dtype, name="norm")(x)
-    x = BandwiseDense(4 * c.embed_dim, c.dtype, name="expand")(x)
-    x = jnp.tanh(BandwiseDense(4 * c.embed_dim, c.dtype, name="hidden")(x))
+    x = BandwiseNorm(c.compute_dtype(), name="norm")(x)
+    x = BandwiseDense(4 * c.embed_dim, c.compute_dtype(), name="expand")(x)
+    x = jnp.tanh(BandwiseDense(4 * c.embed_dim, c.compute_dtype(), name="hidden")(x))
     masks, start = [], 0
     parts = (2, c.num_sources, c.num_channels)
     for index, (count, width) in enumerate(band_runs(c.bands)):
       run = x[:, :, start : start + count]
       features = 2 * math.prod(parts) * width
-      run = BandwiseDense(features, c.dtype, name=f"mask_{index}")(run)
+      run = BandwiseDense(features, c.compute_dtype(), name=f"mask_{index}")(run)
       value, gate = jnp.split(run, 2, -1)
       mask = (value * nn.sigmoid(gate)).reshape(*x.shape[:2], count, *parts, width)
       mask = jnp.transpose(mask, (3, 0, 4, 5, 1, 2, 6))  # [2, B, N, C, T, count, width]
