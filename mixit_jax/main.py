@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     if _parse(arguments):
       print(_USAGE, end="")
     else:
-      _train(_config_values(), Path(_FLAGS["workdir"].value))
+      _train(_config_values(), Path(_value("workdir")))
 
   return run_command(command)
 
@@ -51,20 +51,24 @@ def _parse(arguments: Sequence[str]) -> bool:
     raise UserError(f"{error}; see --help") from error
   except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
     raise UserError(f"configuration: {_one_line(error)}") from error
-  if _FLAGS["help"].value:
+  if _value("help"):
     return True
   if len(rest) > 1:
     raise UserError(f"unexpected argument {rest[1]}; see --help")
   for name in ("config", "workdir"):
-    if not _FLAGS[name].value:
+    if not _value(name):
       raise UserError(f"--{name} is missing; see --help")
   return False
+
+
+def _value(name: str) -> Any:
+  return _FLAGS[name].value
 
 
 def _config_values() -> dict[str, Any]:
   """The configuration as plain values; a file that cannot be loaded shows only now."""
   try:
-    return _FLAGS["config"].value.to_dict()
+    return _value("config").to_dict()
   except OSError as error:
     raise UserError(f"configuration: {_one_line(error.__cause__ or error)}") from error
 

@@ -94,9 +94,7 @@ def test_loss_falls_on_a_repeated_batch():
 def test_accumulation_gives_the_result_of_the_whole_batch():
   config = replace(pretrain_config(""), "model", dropout=0.1, attention_dropout=0.1)
   whole, metrics = run_steps(config, mixit_batch())
-  parts, part_metrics = run_steps(
-    replace(config, "run", accumulation=4), mixit_batch()
-  )
+  parts, part_metrics = run_steps(replace(config, "run", accumulation=4), mixit_batch())
   assert_close(whole.params, parts.params)
   assert_close(metrics, part_metrics, tolerance=1e-3)
 
@@ -175,9 +173,7 @@ def test_a_batch_that_is_not_finite_changes_nothing_and_is_counted():
 
 def test_padding_has_no_weight_in_validation():
   config = finetune_config("")
-  step = jax.jit(
-    make_valid_step(make_loss(Separator(config.model), config.objective))
-  )
+  step = jax.jit(make_valid_step(make_loss(Separator(config.model), config.objective)))
   batch = {"references": stems_batch()["references"]}
   whole = step(fresh_params(config), batch, jnp.ones(8))
   batch["references"][5:] = np.nan
