@@ -132,8 +132,8 @@ def write_tracks(
   else:
     count = write_shard(place.path, itertools.chain([first], segments))
     report = ShardReport(count, place.path.stat().st_size, skipped)
-  write_json(place.report_path, asdict(report))
   deaths.close()
+  write_json(place.report_path, asdict(report))  # last: it says that all is done
 
 
 def read_report(place: ShardPlace) -> ShardReport | None:
