@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mixit_jax.audio.fourier import irfft, rfft
+
 # Where the overlapped squared windows are weaker than this, nothing can be restored.
 _SMALLEST_ENVELOPE = 1e-11
 # Power below which a bin does not make a level smaller.
@@ -59,7 +61,7 @@ def stft(signal: Array, n_fft: int, hop: int, drop_last: bool = True) -> Array:
   frames = jnp.concatenate(
     [rows[..., i : i + num_frames, :] for i in range(rows_per_frame)], axis=-1
   )[..., :n_fft]
-  return jnp.fft.rfft(frames * _as_rank(_hann(n_fft), frames.ndim))
+  return rfft(frames * _as_rank(_hann(n_fft), frames.ndim), n_fft)
 
 
 def istft(spectrogram: Array, n_fft: int, hop: int, length: int) -> Array:
@@ -92,7 +94,7 @@ def istft(spectrogram: Array, n_fft: int, hop: int, length: int) -> Array:
       f" which has {n_fft // 2 + 1}"
     )
   window = _hann(n_fft)
-  frames = jnp.fft.irfft(spectrogram, n_fft)
+  frames = irfft(spectrogram, n_fft)
   rows = _overlap_add(frames * _as_rank(window, frames.ndim), hop)
   rows /= _as_rank(_envelope(window, num_frames, hop), rows.ndim)
 
