@@ -1,18 +1,18 @@
-"""The model against the reference vectors, and its promises on shapes and modes."""
+"""The model against the reference vectors, and what it promises its users."""
 
-import importlib.util
+import dataclasses
 import json
-from dataclasses import replace
-from pathlib import Path
+import runpy
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from mixit_jax.audio.spectral import stft
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bands import band_runs
 from mixit_jax.separator.bs_locoformer import (
   BandSplit,
   MaskDecoder,
@@ -20,175 +20,256 @@ from mixit_jax.separator.bs_locoformer import (
   SeparatorConfig,
 )
 from mixit_jax.separator.layers import TFLocoformerBlock
+from mixit_jax.separator.torch_weights import from_torch
 
 TINY = SeparatorConfig(
-  num_blocks=2,
-  embed_dim=8,
-  ffn_dim=6,
-  num_heads=2,
-  num_groups=2,
-  kernel_size=3,
-  num_sources=3,
-  n_fft=64,
-  hop=16,
-  bands=(2, 2, 2, 4, 4, 19),
-)
+  num_blocks=2, embed_dim=8, ffn_dim=6, num_heads=2, num_groups=2, kernel_size=3,
+  num_sources=3, n_fft=64, hop=16, bands=(2, 2, 2, 4, 4, 19),
+)  # fmt: skip
 
 
-class Reference:
-  """Weights and stages of the reference model."""
-
-  def __init__(self, folder: Path):
-    facts = json.loads((folder / "separator.json").read_text())
-    spec = importlib.util.spec_from_file_location("f", folder / "formula_weights.py")
-    formula = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(formula)
-    self._weights = {
-      key: formula.formula_weight(key, tuple(shape)).astype(np.float32)
-      for key, shape in facts["state_dict"].items()
-    }
-    self.stages = dict(np.load(folder / "separator.npz"))
-    sizes = facts["config"]
-    self.config = SeparatorConfig(
-      num_blocks=sizes["n_layers"],
-      embed_dim=sizes["emb_dim"],
-      ffn_dim=sizes["ffn_hidden_dim"][0],
-      num_heads=sizes["n_heads"],
-      num_groups=sizes["num_groups"],
-      kernel_size=sizes["conv1d_kernel"],
-      num_sources=facts["num_sources"],
-      num_channels=facts["num_channels"],
-      n_fft=facts["n_fft"],
-      hop=facts["hop_length"],
-    )
-
-  def params(self):
-    blocks = [self.block(index) for index in range(self.config.num_blocks)]
-    return {
-      "band_split": self.band_split(),
-      "blocks": jax.tree.map(lambda *leaves: np.stack(leaves), *blocks),
-      "decoder": self.decoder(),
-    }
-
-  def _bands(self, module: str, first: int, count: int, layer: int):
-    prefix = f"model.model.band_split_module.{module}"
-    weights, biases = (
-      np.stack(
-        [
-          self._weights[f"{prefix}.{band}.{layer}.{kind}"]
-          for band in range(first, first + count)
-        ]
-      )
-      for kind in ("weight", "bias")
-    )
-    if weights.ndim == 2:
-      return {"gain": weights, "bias": biases}
-    return {"kernel": np.swapaxes(weights[..., 0], 1, 2), "bias": biases}
-
-  def band_split(self):
-    params, first = {}, 0
-    for index, (count, _) in enumerate(band_runs(self.config.bands)):
-      for layer, name in enumerate(("norm", "dense")):
-        params[f"{name}_{index}"] = self._bands(
-          "band_split_module", first, count, layer
-        )
-      first += count
-    return params
-
-  def decoder(self):
-    module = "bandwise_decoding_module"
-    total = len(self.config.bands)
-    params = {
-      name: self._bands(module, 0, total, layer)
-      for layer, name in enumerate(("norm", "expand", "hidden"))
-    }
-    first = 0
-    for index, (count, _) in enumerate(band_runs(self.config.bands)):
-      params[f"mask_{index}"] = self._bands(module, first, count, 4)
-      first += count
-    return params
-
-  def block(self, index: int):
-    return {
-      name: self._path(f"model.model.blocks.{index}.{old}")
-      for name, old in (("frequency", "freq_path"), ("time", "frame_path"))
-    }
-
-  def _path(self, prefix: str):
-    w = self._weights
-    params = {
-      "attention_norm": {"gain": w[f"{prefix}.attn_norm.gamma"]},
-      "attention": {
-        "qkv_kernel": w[f"{prefix}.attn.qkv.weight"].T,
-        "out_kernel": w[f"{prefix}.attn.aggregate_heads.0.weight"].T,
-      },
-    }
-    for name, index in (("first", 1), ("last", 0)):
-      ffn = f"{prefix}.ffn.{index}"
-      params[f"{name}_norm"] = {"gain": w[f"{prefix}.ffn_norm.{index}.gamma"]}
-      params[f"{name}_ffn"] = {
-        "in_kernel": w[f"{ffn}.conv1d.weight"].transpose(2, 1, 0),
-        "in_bias": w[f"{ffn}.conv1d.bias"],
-        "out_kernel": w[f"{ffn}.deconv1d.weight"].transpose(2, 0, 1)[::-1],
-        "out_bias": w[f"{ffn}.deconv1d.bias"],
-      }
-    return params
-
-
-@pytest.fixture(scope="module")
-def reference(fixtures):
-  return Reference(fixtures)
+def noise(*shape):
+  return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 def relative_error(found, expected):
   return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-def features(stage):
-  """From [B, D, T, K] to [B, T, K, D]."""
-  return stage.transpose(0, 2, 3, 1)
-
-
-def spectrogram(stages):
-  """From [B, F, C, T] to [B, C, T, F]."""
-  complex_ = stages["spectrogram_real"] + 1j * stages["spectrogram_imag"]
-  return complex_.transpose(0, 2, 3, 1)
+@pytest.fixture(scope="module")
+def reference(fixtures):
+  """The reference model: its configuration, weights and stages in our layouts."""
+  facts = json.loads((fixtures / "separator.json").read_text())
+  formula = runpy.run_path(str(fixtures / "formula_weights.py"))["formula_weight"]
+  weights = {key: formula(key, shape) for key, shape in facts["state_dict"].items()}
+  sizes = facts["config"]
+  config, params = from_torch(
+    weights,
+    num_heads=sizes["n_heads"],
+    num_groups=sizes["num_groups"],
+    hop=facts["hop_length"],
+    sample_rate=44100,
+  )
+  stages = dict(np.load(fixtures / "separator.npz"))
+  spectrogram = stages["spectrogram_real"] + 1j * stages["spectrogram_imag"]
+  return SimpleNamespace(
+    config=config,
+    params=params,
+    mixture=stages["mixture"],
+    scale=stages["scale"],
+    spectrogram=spectrogram.transpose(0, 2, 3, 1),
+    features=[
+      stages[name].transpose(0, 2, 3, 1)
+      for name in ("band_split", "block_0", "block_1")
+    ],
+    masks=stages["mask_real"] + 1j * stages["mask_imag"],
+    estimates=stages["estimates"],
+  )
 
 
 def test_band_split_matches_reference(reference):
-  found = BandSplit(reference.config).apply(
-    {"params": reference.band_split()}, spectrogram(reference.stages)
-  )
-  assert relative_error(found, features(reference.stages["band_split"])) < 1e-5
+  split = BandSplit(reference.config)
+  found = split.apply({"params": reference.params["band_split"]}, reference.spectrogram)
+  assert relative_error(found, reference.features[0]) < 1e-5
 
 
 def test_each_block_matches_reference(reference):
   block = TFLocoformerBlock(reference.config.locoformer_settings())
   apply = jax.jit(lambda params, x: block.apply({"params": params}, x, 0, None)[0])
-  x = features(reference.stages["band_split"])
-  for index in range(reference.config.num_blocks):
-    expected = features(reference.stages[f"block_{index}"])
-    x = apply(reference.block(index), x)
-    assert relative_error(x, expected) < 1e-5
+  x, *expected = reference.features
+  for index, features in enumerate(expected):
+    params = jax.tree.map(lambda leaf, i=index: leaf[i], reference.params["blocks"])
+    x = apply(params, x)
+    assert relative_error(x, features) < 1e-5
 
 
 def test_masks_match_reference(reference):
-  masks = MaskDecoder(reference.config).apply(
-    {"params": reference.decoder()}, features(reference.stages["block_1"])
-  )
-  expected = reference.stages["mask_real"] + 1j * reference.stages["mask_imag"]
-  assert relative_error(masks, expected) < 1e-5
+  decoder = MaskDecoder(reference.config)
+  found = decoder.apply({"params": reference.params["decoder"]}, reference.features[-1])
+  assert relative_error(found, reference.masks) < 1e-5
 
 
-def test_estimates_match_reference(reference):
-  stages = reference.stages
+def test_level_and_estimates_match_reference(reference):
   separator = Separator(reference.config)
 
   @jax.jit
   def separate(params, mixture):
     return separator.apply({"params": params}, mixture, method="separate_normalized")
 
-  estimates, scale = separate(reference.params(), stages["mixture"])
-  assert relative_error(scale, stages["scale"]) < 1e-5
-  estimates = estimates * scale[:, None, :, None]
-  assert relative_error(estimates, stages["estimates"]) < 1e-4
+  estimates, scale = separate(reference.params, reference.mixture)
+  assert relative_error(scale, reference.scale) < 1e-5
+  assert relative_error(estimates * scale[:, None, :, None], reference.estimates) < 1e-4
+
+
+@pytest.mark.parametrize(
+  ("size", "blocks", "with_4_outputs", "with_12_outputs"),
+  [
+    ("small", 5_021_440, 29_544_552, 54_800_552),
+    ("medium", 14_959_104, 52_721_960, 86_374_760),
+    ("large", 45_157_248, 117_018_152, 167_464_552),
+  ],
+)
+def test_presets_have_the_paper_s_sizes(size, blocks, with_4_outputs, with_12_outputs):
+  def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+  mixture = jnp.zeros((1, 2, 4096))
+  for num_sources, total in ((4, with_4_outputs), (12, with_12_outputs)):
+    config = SeparatorConfig.preset(size, num_sources=num_sources)
+    init = Separator(config).init
+    params = jax.eval_shape(init, jax.random.key(0), mixture)["params"]
+    assert set(params) == {"band_split", "blocks", "decoder"}
+    assert count(params["blocks"]) == blocks
+    assert count(params) == total
+
+
+@pytest.fixture(scope="module")
+def params():
+  return jax.jit(Separator(TINY).init)(jax.random.key(0), jnp.zeros((1, 2, 400)))[
+    "params"
+  ]
+
+
+def test_initial_weights_are_pytorch_s(params):
+  dim, width = TINY.embed_dim, TINY.kernel_size * TINY.embed_dim
+  bands = dict(enumerate((2, 4, 19)))
+  fan_in = {
+    "first_ffn": width, "last_ffn": width, "attention": dim,
+    "expand": dim, "hidden": 4 * dim,
+    **{f"mask_{run}": 4 * dim for run in bands},
+    **{f"dense_{run}": 4 * count for run, count in bands.items()},
+  }  # fmt: skip
+  for path, leaf in jax.tree.leaves_with_path(params):
+    *_, layer, kind = (part.key for part in path)
+    if "norm" in layer:
+      np.testing.assert_array_equal(leaf, kind == "gain")
+      continue
+    bound = fan_in[layer] ** -0.5
+    largest = np.abs(leaf).max() / bound
+    assert 1 - 15 / leaf.size < largest <= 1, path
+    assert abs(leaf.mean()) < 2.5 * bound / np.sqrt(leaf.size), path
+
+
+def test_blocks_start_from_different_weights(params):
+  for leaf in jax.tree.leaves(params["blocks"]["time"]["attention"]):
+    assert leaf.shape[0] == TINY.num_blocks
+    assert not np.allclose(leaf[0], leaf[1])
+
+
+@pytest.fixture(scope="module")
+def separate():
+  """Separation with and without dropout keys, compiled once for each shape."""
+  separator = Separator(dataclasses.replace(TINY, dropout=0.2, attention_dropout=0.2))
+  return jax.jit(
+    lambda params, mixture, keys=None: separator.apply(
+      {"params": params}, mixture, keys
+    )
+  )
+
+
+@pytest.mark.parametrize("length", [33, 400, 407])
+def test_estimates_have_the_length_of_the_mixture(separate, params, length):
+  estimates = separate(params, noise(2, 2, length))
+  assert estimates.shape == (2, 3, 2, length)
+  assert estimates.dtype == jnp.float32
+
+
+def test_estimates_follow_the_level_of_each_channel(separate, params):
+  mixture, gains = noise(2, 2, 400), np.array([100.0, 0.01], np.float32)
+  estimates = separate(params, mixture)
+  scaled = separate(params, mixture * gains[None, :, None])
+  np.testing.assert_allclose(
+    scaled, estimates * gains[None, None, :, None], rtol=1e-3, atol=1e-4
+  )
+
+
+def test_examples_do_not_influence_one_another(separate, params):
+  mixture = noise(2, 2, 400)
+  other = np.stack([mixture[0], 3 * mixture[1, ::-1]])
+  found, expected = separate(params, other), separate(params, mixture)
+  np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
+  assert np.abs(found[1] - expected[1]).max() > 0.01
+
+
+def test_silence_gives_silence_and_finite_gradients(params):
+  mixture = np.zeros((1, 2, 400), np.float32)
+
+  def loss(params):
+    return Separator(TINY).apply({"params": params}, mixture).sum()
+
+  value, gradient = jax.jit(jax.value_and_grad(loss))(params)
+  assert value == 0
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_dropout_masks_follow_from_the_key_of_the_example(separate, params):
+  mixture = np.repeat(noise(1, 2, 400), 2, 0)
+  one, two, three = jax.random.split(jax.random.key(1), 3)
+  first = separate(params, mixture, jnp.stack([one, two]))
+  second = separate(params, mixture, jnp.stack([two, three]))
+  np.testing.assert_allclose(first[1], second[0], rtol=1e-4, atol=1e-5)
+  without = separate(params, mixture)
+  for a, b in ((first[0], first[1]), (first[0], without[0]), (second[0], second[1])):
+    assert relative_error(a, b) > 0.01
+
+
+def test_batch_is_sharded_without_communication(params):
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  batch, everywhere = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+  separator = Separator(dataclasses.replace(TINY, dropout=0.2))
+  mixture, keys = noise(8, 2, 200), jax.random.split(jax.random.key(0), 8)
+
+  def separate(params, mixture, keys):
+    return separator.apply({"params": params}, mixture, keys)
+
+  sharded = jax.jit(
+    separate, in_shardings=(everywhere, batch, batch), out_shardings=batch
+  )
+  graph = sharded.lower(params, mixture, keys).compile().as_text()
+  for operation in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
+    assert operation not in graph
+  np.testing.assert_allclose(
+    sharded(params, mixture, keys),
+    jax.jit(separate)(params, mixture, keys),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+
+
+def test_mixtures_of_another_shape_are_refused(params):
+  for shape in ((1, 1, 400), (2, 400)):
+    with pytest.raises(ValueError, match="expected a mixture"):
+      Separator(TINY).apply({"params": params}, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    ("num_blocks", 0), ("embed_dim", 8.0), ("num_sources", True), ("num_heads", 3),
+    ("num_groups", 5), ("dropout", 1.0), ("attention_dropout", -0.1),
+    ("dtype", "float16"), ("remat", "all"), ("attention", "flash"), ("n_fft", 63),
+    ("n_fft", 8), ("bands", (2, 2)), ("attention", "cudnn"),
+  ],
+)  # fmt: skip
+def test_invalid_values_are_named(key, value):
+  with pytest.raises(UserError, match=f"^{key}: "):
+    dataclasses.replace(TINY, **{key: value})
+
+
+def test_unknown_sizes_and_keys_are_named():
+  with pytest.raises(UserError, match=r"^size: 'tiny' is not one of small, medium"):
+    SeparatorConfig.preset("tiny")
+  with pytest.raises(UserError, match="unknown separator keys: num_spk"):
+    SeparatorConfig.preset("small", num_spk=4)
+
+
+def test_fused_attention_is_taken_only_where_it_can_serve(monkeypatch):
+  config = SeparatorConfig.preset("medium", dtype="bfloat16")
+  assert config.attention_implementation() == "xla"  # no GPU here
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert config.attention_implementation() == "cudnn"
+  for change in ({"dtype": "float32"}, {"attention_dropout": 0.1}, {"num_heads": 64}):
+    other = dataclasses.replace(config, **change)
+    assert other.attention_implementation() == "xla"
+    with pytest.raises(UserError, match=r"^attention: 'cudnn'"):
+      dataclasses.replace(other, attention="cudnn")
