@@ -1,8 +1,8 @@
 """Labeled music: dynamic mixing of single stems."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import grain
 import numpy as np
@@ -17,7 +17,13 @@ from mixit_jax.data.draws import (
 from mixit_jax.errors import UserError
 
 # Below this (-100 dB) a crop is silence and is not made louder.
-_MIN_RMS = 1e-5
+_MIN_LEVEL = 1e-5
+
+Level = Literal["rms", "mean_abs"]
+_LEVELS: dict[str, Callable[[np.ndarray], float]] = {
+  "rms": lambda crop: float(np.sqrt(np.mean(np.square(crop, dtype=np.float64)))),
+  "mean_abs": lambda crop: float(np.mean(np.abs(crop), dtype=np.float64)),
+}
 
 # Record id of a stem that was dropped.
 DROPPED = -1
@@ -32,12 +38,13 @@ def dynamic_mixes(
   seed: int,
   drop: float = 0.05,
   gain_db: float = 10.0,
+  level: Level = "rms",
 ) -> grain.MapDataset:
   """Returns an endless stream of random mixes of stems (paper section 4.2).
 
   Every stem is a segment of its own song: each stem runs through its segments in an
   order of its own, all of them once per epoch of that stem. A segment is cropped at
-  random, normalized to an RMS of 1 and scaled by a random gain. Each stem is dropped
+  random, normalized to a level of 1 and scaled by a random gain. Each stem is dropped
   (silent) with probability `drop`, but never all of them. The mixture is the sum of
   the references.
 
@@ -52,6 +59,8 @@ def dynamic_mixes(
     seed: seed of the run.
     drop: probability that a stem is silent, in [0, 1).
     gain_db: gains are uniform in [-gain_db, gain_db].
+    level: what the gain is relative to: "rms", as the paper says, or "mean_abs", the
+      mean of the absolute samples, as its implementation computes.
 
   Returns:
     Examples with
@@ -68,12 +77,15 @@ def dynamic_mixes(
     raise UserError(f"stems: expected different names, found {list(stems)}")
   if not 0 <= drop < 1:
     raise UserError(f"drop: expected a probability below 1, found {drop:g}")
+  if level not in _LEVELS:
+    raise UserError(f"level: {level!r} is not one of {', '.join(_LEVELS)}")
   if gain_db < 0:
     raise UserError(f"gain_db: expected at least 0, found {gain_db:g}")
   shards = [open_checked(folder, split, stem, seconds, sample_rate) for stem in stems]
   channels = shards[0].manifest.num_channels
   length = round(seconds * sample_rate)
   draws = stream_seed(seed, "mixes", split)
+  measure = _LEVELS[level]
 
   def load(index: int, records: tuple[int, ...]) -> dict[str, Any]:
     generator = random_generator(draws, index)
@@ -83,8 +95,8 @@ def dynamic_mixes(
     references = np.zeros((len(stems), channels, length), np.float32)
     for stem in np.flatnonzero(kept):
       crop = random_crop(shards[stem], records[stem], length, generator).audio
-      rms = np.sqrt(np.mean(np.square(crop, dtype=np.float64)))
-      references[stem] = crop * np.float32(gains[stem] / max(rms, _MIN_RMS))
+      own = max(measure(crop), _MIN_LEVEL)
+      references[stem] = crop * np.float32(gains[stem] / own)
     return {
       "references": references,
       "index": np.int64(index),

@@ -27,6 +27,9 @@ def import_torch(
 ) -> Weights:
   """Turns a PyTorch file into a folder of weights; no code in it is executed.
 
+  The model computes in bfloat16 on GPU and TPU, as the paper's code does, and in
+  float32 on CPU.
+
   Args:
     file: `.pth` or `.ckpt` file.
     out: folder to make.
@@ -50,7 +53,9 @@ def import_torch(
   check_vacant(out)
   content = read_torch_file(file)
   merged_config = Path(merged_config) if merged_config else find_merged_config(file)
-  config, params = from_torch(content, merged_config=merged_config, **overrides)
+  config, params = from_torch(
+    content, merged_config=merged_config, dtype="auto", **overrides
+  )
   card = {
     "file": file.name,
     "sha256": sha256(file),

@@ -55,7 +55,7 @@ class ChannelSelection:
 
   Attributes:
     stems: Names of the stems.
-    outputs: Output of each stem, all different.
+    outputs: Output of each stem, all different but without `one_to_one`.
     groups: All outputs that are summed for each stem, its own first. Only the
       many-to-one selection has more than one.
     votes: Chunks in which each stem was matched with each output, stems x outputs.
@@ -134,12 +134,14 @@ def vote_channels(
   stems: Sequence[str] = STEMS,
   channels: Channels = "all",
   many_to_one: bool = False,
+  one_to_one: bool = True,
 ) -> ChannelSelection:
   """Selects one output per stem by the votes of all chunks (paper, section 4.3).
 
   The choice is one-to-one: a linear assignment on the votes, where equal votes are
-  decided by the SNR summed over chunks. Chunks are read one at a time and only
-  their inner products are kept.
+  decided by the SNR summed over chunks. Without `one_to_one` each stem takes the
+  output with most of its votes, as in the paper's implementation: two stems may get
+  the same one. Chunks are read one at a time and only their inner products are kept.
 
   With `many_to_one` a stem is the sum of a group of outputs. Starting from the
   one-to-one choice, each of the other outputs goes to the stem, or to none, where
@@ -151,6 +153,7 @@ def vote_channels(
     stems: Names of the N stems.
     channels: "all", or "left" for what the paper's implementation does.
     many_to_one: Whether a stem may be the sum of several outputs.
+    one_to_one: Whether all stems must have different outputs.
 
   Returns:
     The selection.
@@ -183,8 +186,11 @@ def vote_channels(
     )
   # The tie-break adds less than one vote in all.
   span = max(float(np.ptp(total_snr)), 1e-9)
-  tie_break = (total_snr - total_snr.min()) / span / (2 * num_stems)
-  _, outputs = linear_sum_assignment(votes + tie_break, maximize=True)
+  scores = votes + (total_snr - total_snr.min()) / span / (2 * num_stems)
+  if one_to_one:
+    _, outputs = linear_sum_assignment(scores, maximize=True)
+  else:
+    outputs = scores.argmax(axis=1)
   products = _Products(*(np.stack(arrays) for arrays in zip(*per_chunk, strict=True)))
   groups = [[int(output)] for output in outputs]
   if many_to_one:

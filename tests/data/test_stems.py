@@ -65,6 +65,10 @@ def test_stems_are_normalized_and_their_gains_fill_the_range(stem_set):
   assert np.abs(np.corrcoef(levels.T) - np.eye(4)).max() < 0.35
   level = _rms(_mixes(stem_set, drop=0.0, gain_db=0.0)[0]["references"])
   np.testing.assert_allclose(level, 1.0, rtol=1e-5)
+  mixes = _mixes(stem_set, drop=0.0, gain_db=0.0, level="mean_abs")
+  references = mixes[0]["references"]
+  np.testing.assert_allclose(np.abs(references).mean(axis=(1, 2)), 1.0, rtol=1e-5)
+  assert np.abs(_rms(references) - 1.0).min() > 0.01
 
 
 def test_stems_are_dropped_as_often_as_asked_for_but_never_all(stem_set):
@@ -113,6 +117,7 @@ def test_wrong_arguments_are_named(stem_set, mixture_set):
     ({"drop": 1.0}, "drop: expected a probability below 1, found 1"),
     ({"drop": -0.1}, r"drop: .* found -0\.1"),
     ({"gain_db": -1.0}, "gain_db: expected at least 0, found -1"),
+    ({"level": "peak"}, "level: 'peak' is not one of rms, mean_abs"),
   ):
     with pytest.raises(UserError, match=message):
       _mixes(stem_set, **options)

@@ -1,5 +1,6 @@
 """PyTorch files become folders of weights."""
 
+import dataclasses
 import hashlib
 import shutil
 
@@ -40,7 +41,7 @@ def test_weights_and_their_origin_are_kept(files, finetuned, tmp_path):
   file = files / "finetuned/model.pth"
   import_torch(file, tmp_path / "run", licence="CC BY 4.0", **REST)
   found, expected = read_weights(tmp_path / "run"), read_weights(finetuned)
-  assert found.config == expected.config
+  assert found.config == dataclasses.replace(expected.config, dtype="auto")
   jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
   digest = hashlib.sha256(file.read_bytes()).hexdigest()
   assert found.card["file"] == "model.pth"
@@ -77,7 +78,7 @@ def test_the_published_configuration_is_found_beside_the_file(files, tmp_path):
     (place / "merged_config.yaml").write_text(MERGED)
     assert find_merged_config(file) == place / "merged_config.yaml"
   weights = import_torch(file, tmp_path / "run")
-  assert weights.config == MODEL
+  assert weights.config == dataclasses.replace(MODEL, dtype="auto")
   assert weights.card["configuration"] == "merged_config.yaml"
   (folder / "other.yaml").write_text(MERGED.replace("n_heads: 2", "n_heads: 4"))
   other = import_torch(file, tmp_path / "two", merged_config=folder / "other.yaml")
@@ -105,7 +106,7 @@ def test_exported_files_load_strictly_with_the_published_keys(files, finetuned):
   windows = {key: state_dict.pop(key) for key in WINDOWS}
   for window in windows.values():
     expected = torch.hann_window(MODEL.n_fft)  # periodic
-    torch.testing.assert_close(window, expected, rtol=0, atol=1e-7)
+    torch.testing.assert_close(window, expected, rtol=0, atol=5e-7)
   config = read_weights(finetuned).config
   sizes = {
     name: getattr(config, name)

@@ -49,9 +49,10 @@ def test_left_channel_votes_equal_the_reference_vectors(vectors):
     assert [vote for vote in votes if vote >= 0] == list(vectors[f"votes_{name}"])
 
 
-def test_selection_counts_the_reference_votes(vectors):
+@pytest.mark.parametrize("one_to_one", [True, False])
+def test_selection_counts_the_reference_votes(vectors, one_to_one):
   chunks = list(zip(vectors["references"], vectors["estimates"], strict=True))
-  selection = vote_channels(chunks, channels="left")
+  selection = vote_channels(chunks, channels="left", one_to_one=one_to_one)
   for stem, name in enumerate(STEMS):
     counts = np.bincount(vectors[f"votes_{name}"], minlength=12)
     assert selection.votes[stem] == tuple(counts)
@@ -144,6 +145,9 @@ def test_the_choice_is_one_to_one_where_two_stems_prefer_one_output():
   assert selection.outputs[0] == 0
   assert selection.outputs[1] in (1, 2, 3)
   assert selection.confidence == pytest.approx((0.6, 0.2))
+  each_by_itself = vote_channels(chunks, stems=("a", "b"), one_to_one=False)
+  assert each_by_itself.outputs == (0, 0)
+  assert each_by_itself.confidence == pytest.approx((0.6, 0.4))
 
 
 def test_equal_votes_are_decided_by_the_snr():

@@ -70,6 +70,7 @@ def test_a_trained_model_has_the_same_gradient(trained):
   assert 1e-4 < error < 2e-2  # measured: 3.8e-3
 
 
+@pytest.mark.slow
 def test_the_reference_weights_give_close_estimates_and_gradients(fixtures):
   config, params = from_torch(reference_weights(), n_heads=2, n_groups=2)
   references = np.load(fixtures / "separator.npz")["estimates"][..., :12000]
