@@ -78,7 +78,10 @@ def run(name: str, command: list[str], seconds: dict[str, float]) -> int:
 def write_scores(seconds: dict[str, float]) -> None:
   """Collects what the stages measured in `scores.json`."""
   evaluation = json.loads((RUN / "evaluation.json").read_text())
-  validations = [json.loads(line) for line in (RUN / "pretrain/metrics.jsonl").open()]
+  validations = [
+    json.loads(line)
+    for line in (RUN / "pretrain/metrics.jsonl").read_text().splitlines()
+  ]
   last = [line for line in validations if line["group"] == "valid"][-1]
   # Kilobytes on Linux, bytes on macOS; of the largest single process.
   unit = 1 if sys.platform == "darwin" else 1024

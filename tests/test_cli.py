@@ -59,7 +59,9 @@ def test_evaluation_agrees_with_validation_in_training(finetuned, music):
   from mixit_jax.inference.model import Model
   from mixit_jax.training.weights import read_weights
 
-  lines = [json.loads(line) for line in (finetuned / "metrics.jsonl").open()]
+  lines = [
+    json.loads(line) for line in (finetuned / "metrics.jsonl").read_text().splitlines()
+  ]
   valid = [line for line in lines if line["group"] == "valid"][-1]
   model = Model(read_weights(finetuned, "latest"), chunk_seconds=1.0, hop_seconds=0.5)
   result = evaluate(model, music / "valid").to_dict()

@@ -42,6 +42,11 @@ class Checkpoints:
     ]  # fmt: skip
     self._manager = ocp.CheckpointManager(
       self._workdir / FOLDER,
+      # Known handlers: a new process must read the metadata of what another wrote.
+      item_handlers={
+        "state": ocp.StandardCheckpointHandler(),
+        "meta": ocp.JsonCheckpointHandler(),
+      },
       options=ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
         # Without a best_fn Orbax does not write the metrics.

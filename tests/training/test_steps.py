@@ -68,6 +68,15 @@ def assert_close(a, b, tolerance=2e-5):
     np.testing.assert_allclose(x, y, atol=tolerance, rtol=1e-4)
 
 
+def assert_same_updates(a, b, start):
+  """Adam turns rounding of tiny gradients into steps: compare the update as a whole."""
+  flat = [
+    np.concatenate([np.ravel(x) for x in jax.tree.leaves(t)]) for t in (a, b, start)
+  ]
+  difference = np.linalg.norm(flat[0] - flat[1])
+  assert difference < 1e-3 * np.linalg.norm(flat[0] - flat[2])
+
+
 @pytest.mark.parametrize("kind", ["mixit", "stems", "frozen"])
 def test_a_step_changes_exactly_the_trainable_parameters(kind):
   config = pretrain_config("") if kind == "mixit" else finetune_config("")
@@ -95,7 +104,7 @@ def test_accumulation_gives_the_result_of_the_whole_batch():
   config = replace(pretrain_config(""), "model", dropout=0.1, attention_dropout=0.1)
   whole, metrics = run_steps(config, mixit_batch())
   parts, part_metrics = run_steps(replace(config, "run", accumulation=4), mixit_batch())
-  assert_close(whole.params, parts.params)
+  assert_same_updates(whole.params, parts.params, fresh_params(config))
   assert_close(metrics, part_metrics, tolerance=1e-3)
 
 
@@ -109,7 +118,7 @@ def test_any_mesh_gives_the_result_of_one_device(fsdp, kind, monkeypatch):
   one, one_metrics = run_steps(config, batch)
   mesh = make_mesh(MeshConfig(fsdp=fsdp))
   many, many_metrics = run_steps(config, batch, mesh=mesh)
-  assert_close(one.params, many.params)
+  assert_same_updates(one.params, many.params, fresh_params(config))
   assert_close(one_metrics, many_metrics, tolerance=1e-3)
 
 
