@@ -22,12 +22,13 @@ FIXTURES = Path(__file__).parent / "fixtures"
 REPOSITORY = Path(__file__).parent.parent
 
 # Programs that several tests compile are compiled once.
-jax.config.update("jax_compilation_cache_dir", str(REPOSITORY / ".pytest_cache" / "xla"))
+jax.config.update(
+  "jax_compilation_cache_dir", str(REPOSITORY / ".pytest_cache" / "xla")
+)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # Broadcasting between ranks hides mistakes in shapes: tests forbid it.
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
 
 
 @pytest.fixture(scope="session")
