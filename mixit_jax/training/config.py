@@ -8,38 +8,28 @@ command line as an `ml_collections.ConfigDict`, whose keys can be overridden the
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixit_jax.errors import UserError
 from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.training.values import build, require, unknown_key
 
 if TYPE_CHECKING:
   import ml_collections
 
 
-class ConfigError(UserError):
-  """A configuration key or value that cannot be used."""
-
-
-def _require(condition: bool, message: str) -> None:
-  if not condition:
-    raise ConfigError(message)
-
-
 def _positive(section: str, config: Any, *names: str) -> None:
   for name in names:
     value = getattr(config, name)
-    _require(value > 0, f"{section}.{name} must be positive, found {value}")
+    require(value > 0, f"{section}.{name} must be positive, found {value}")
 
 
 def _not_negative(section: str, config: Any, *names: str) -> None:
   for name in names:
     value = getattr(config, name)
-    _require(value >= 0, f"{section}.{name} must not be negative, found {value}")
+    require(value >= 0, f"{section}.{name} must not be negative, found {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +61,13 @@ class DataConfig:
   def __post_init__(self) -> None:
     _positive("data", self, "seconds", "threads", "buffer")
     _not_negative("data", self, "gain_db", "seed")
-    _require(
+    require(
       self.buffer >= self.threads,
       f"data.buffer = {self.buffer} must hold an example for each of data.threads = "
       f"{self.threads}",
     )
-    _require(0 <= self.drop < 1, f"data.drop must be in [0, 1), found {self.drop}")
-    _require(
+    require(0 <= self.drop < 1, f"data.drop must be in [0, 1), found {self.drop}")
+    require(
       len(set(self.stems)) == len(self.stems) > 0,
       f"data.stems must be different names, found {self.stems}",
     )
@@ -134,7 +124,7 @@ class OptimizerConfig:
     _not_negative("optimizer", self, "warmup_steps", "constant_epochs", "weight_decay")
     for name in ("b1", "b2", "ema"):
       value = getattr(self, name)
-      _require(0 <= value < 1, f"optimizer.{name} must be in [0, 1), found {value}")
+      require(0 <= value < 1, f"optimizer.{name} must be in [0, 1), found {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +233,7 @@ class RunConfig:
       "save_every", "keep_latest", "keep_best", "max_skips", "watchdog_seconds",
     )  # fmt: skip
     _not_negative("run", self, "seed")
-    _require(
+    require(
       self.batch % self.accumulation == 0,
       f"run.accumulation = {self.accumulation} does not divide run.batch = "
       f"{self.batch}; choose a divisor",
@@ -256,7 +246,7 @@ class RunConfig:
     if not self.profile:
       return None
     first, _, last = self.profile.partition(":")
-    _require(
+    require(
       first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last),
       'run.profile must be "first:last" with 0 < first <= last, found '
       f'"{self.profile}"',
@@ -279,35 +269,35 @@ class Config:
 
   def __post_init__(self) -> None:
     samples = self.example_samples
-    _require(
+    require(
       samples > self.model.n_fft,
       f"data.seconds = {self.data.seconds:g} is {samples} samples; it must exceed one "
       f"STFT window (model.n_fft = {self.model.n_fft})",
     )
     chunk = round(self.valid.chunk_seconds * self.model.sample_rate)
-    _require(
+    require(
       chunk > self.model.n_fft,
       f"valid.chunk_seconds = {self.valid.chunk_seconds:g} is {chunk} samples; it must "
       f"exceed one STFT window (model.n_fft = {self.model.n_fft})",
     )
-    _require(
+    require(
       self.valid.hop_seconds <= self.valid.chunk_seconds,
       "valid.hop_seconds must not exceed valid.chunk_seconds, or samples between two "
       "chunks would be lost",
     )
     if self.objective.kind == "stems":
-      _require(
+      require(
         len(self.data.stems) == self.model.num_sources,
         f"model.num_sources = {self.model.num_sources} but data.stems names "
         f"{len(self.data.stems)} stems: {', '.join(self.data.stems)}",
       )
     else:
-      _require(
+      require(
         self.init.freeze == "none",
         'init.freeze = "separator" is a way of fine-tuning; it needs objective.kind = '
         '"stems"',
       )
-      _require(
+      require(
         self.objective.assignment == "efficient" or self.model.num_sources <= 16,
         f"the exact assignment tries 2^{self.model.num_sources} assignments for "
         f"model.num_sources = {self.model.num_sources}; at most 16 sources, or "
@@ -338,87 +328,11 @@ class Config:
     sections = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     for name in values:
-      _require(name in sections, _unknown(name, sections, ""))
-    _require("model" in values, "the configuration has no section `model`")
+      require(name in sections, unknown_key(name, sections, ""))
+    require("model" in values, "the configuration has no section `model`")
     return cls(
       **{name: build(hints[name], value, name) for name, value in values.items()}
     )
-
-
-def build(kind: type, values: Mapping[str, Any], section: str) -> Any:
-  """One frozen dataclass from plain values, every key and type checked."""
-  _require(
-    isinstance(values, Mapping),
-    f"{section} must be a section of keys, found {values!r}",
-  )
-  hints = typing.get_type_hints(kind)
-  names = [field.name for field in dataclasses.fields(kind)]
-  arguments = {}
-  for name, value in values.items():
-    _require(name in names, _unknown(name, names, f"{section}."))
-    arguments[name] = _coerce(hints[name], value, f"{section}.{name}")
-  missing = [
-    field.name
-    for field in dataclasses.fields(kind)
-    if field.default is dataclasses.MISSING
-    and field.default_factory is dataclasses.MISSING
-    and field.name not in arguments
-  ]
-  _require(not missing, f"{section} lacks the key {', '.join(missing)}")
-  try:
-    return kind(**arguments)
-  except ConfigError:
-    raise
-  except UserError as error:
-    # The model knows its keys, but not the section that holds them.
-    raise ConfigError(f"{section}.{error}") from error
-
-
-def _unknown(name: str, known: Any, prefix: str) -> str:
-  near = difflib.get_close_matches(name, list(known), n=1)
-  hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
-  return f"unknown configuration key {prefix}{name}; {hint}"
-
-
-def _coerce(hint: Any, value: Any, key: str) -> Any:
-  """The value as its declared type; ints may stand for floats, lists for tuples."""
-  origin = typing.get_origin(hint)
-  if origin is Literal:
-    choices = typing.get_args(hint)
-    _require(
-      value in choices, f"{key} must be one of {', '.join(choices)}; found {value!r}"
-    )
-    return value
-  if origin is tuple:
-    _require(
-      isinstance(value, (list, tuple)),
-      f"{key} must be a list of values, found {value!r}",
-    )
-    return tuple(_coerce(typing.get_args(hint)[0], item, key) for item in value)
-  if hint is float and isinstance(value, int) and not isinstance(value, bool):
-    return float(value)
-  right = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-  _require(right, f"{key} must be of type {hint.__name__}, found {value!r}")
-  return value
-
-
-def flatten(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-  """Pairs of dotted key and value of nested sections."""
-  for name, value in values.items():
-    if isinstance(value, Mapping):
-      yield from ((f"{name}.{key}", item) for key, item in flatten(value))
-    else:
-      yield name, value
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
-  """Dotted keys whose values differ, each with the old and the new value."""
-  before, after = dict(flatten(old)), dict(flatten(new))
-  return {
-    key: (before.get(key), after.get(key))
-    for key in sorted(before.keys() | after.keys())
-    if before.get(key) != after.get(key)
-  }
 
 
 def config_dict(config: Config) -> ml_collections.ConfigDict:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import jax
 
-from mixit_jax.training.config import ConfigError, MeshConfig
+from mixit_jax.training.config import MeshConfig
+from mixit_jax.training.values import ConfigError
 
 CACHE_VARIABLE = "MIXIT_JAX_CACHE"
 

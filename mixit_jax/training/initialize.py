@@ -14,12 +14,13 @@ from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
 from mixit_jax.separator.compiled import chunk_separator
 from mixit_jax.separator.outputs import select_outputs
 from mixit_jax.separator.weights import Weights
-from mixit_jax.training.config import Config, ConfigError
+from mixit_jax.training.config import Config
 from mixit_jax.training.mesh import state_sharding
 from mixit_jax.training.optimizer import make_optimizer
 from mixit_jax.training.selection import select_channels
 from mixit_jax.training.state import Params, TrainState, new_state
 from mixit_jax.training.validation import valid_songs_folder
+from mixit_jax.training.values import ConfigError
 from mixit_jax.training.weights import read_weights
 from mixit_jax.training.workdir import write_json
 
@@ -77,8 +78,9 @@ def initial_state(
     return new_state(params, optimizer, config.frozen, ema=config.optimizer.ema > 0)
 
   if not config.init.run:
-    create = lambda: build(random_params(config, separator))  # noqa: E731
-    return jax.jit(create, out_shardings=shardings)()
+    return jax.jit(
+      lambda: build(random_params(config, separator)), out_shardings=shardings
+    )()
   params = _starting_params(config, workdir)
   placed = jax.tree.map(
     lambda value, sharding: jax.make_array_from_callback(

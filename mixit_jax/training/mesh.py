@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from mixit_jax.training.config import ConfigError, MeshConfig
+from mixit_jax.training.config import MeshConfig
+from mixit_jax.training.values import ConfigError
 
 BATCH_AXES = ("data", "fsdp")
 

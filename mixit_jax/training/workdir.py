@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mixit_jax.errors import UserError
-from mixit_jax.training.config import Config, ConfigError, differences, flatten
+from mixit_jax.training.config import Config
+from mixit_jax.training.values import ConfigError, differences, flatten
 from mixit_jax.version import __version__
 
 CONFIG_FILE = "config.json"
