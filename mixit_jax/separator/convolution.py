@@ -5,64 +5,78 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 
-def correlate(x: Array, kernel: Array, padding: int = 0) -> Array:
+def correlate(x: Array, kernel: Array, full: bool = False) -> Array:
   """Correlates sequences with a kernel, features last: y[l] = sum_j x[l + j] W[j].
 
-  The form matters on CPU, where XLA has one fast path: one spatial axis and no
-  padding of its own. Hence sequences are merged into one batch axis, and padded
-  beforehand. The gradient with respect to the kernel leaves that path inside a loop
-  over blocks, where it is 5 times slower and more; there it is computed as one matrix
-  product per tap. GPU and TPU take the gradient of their own convolution.
+  The gradient with respect to the kernel is written out, because XLA on CPU has a
+  fast convolution for one form only: one spatial axis, axes in the order of
+  `_convolve`, and no padding where the window is long. Inside a loop (the blocks
+  are one) it does not bring others into this form, and they are 10 to 100 times
+  slower. GPU and TPU differentiate their own convolution.
 
   Args:
     x: sequences [B, S, L, D].
-    kernel: weights [kernel_size, D, E].
-    padding: zeros added at both ends of every sequence.
+    kernel: weights [J, D, E].
+    full: pad every sequence with J - 1 zeros at both ends, so that every overlap
+      with the kernel counts.
 
   Returns:
-    Array [B, S, L + 2 * padding - kernel_size + 1, E].
+    Array [B, S, L', E]; L' is L + J - 1 if full, else L - J + 1.
   """
-  batch, sequences, _, features = x.shape
-  if padding:
-    x = jnp.pad(x, ((0, 0), (0, 0), (padding, padding), (0, 0)))
-  x = x.reshape(batch * sequences, -1, features)
+  batch, sequences, length, features = x.shape
+  x = x.reshape(batch * sequences, length, features)
   on_cpu = jax.default_backend() == "cpu"
-  y = _correlate_taps(x, kernel) if on_cpu else _correlate(x, kernel)
+  y = (_correlate_on_cpu if on_cpu else _correlate)(x, kernel, full)
   return y.reshape(batch, sequences, *y.shape[1:])
 
 
-def _correlate(x: Array, kernel: Array) -> Array:
-  """Correlates sequences [B, L, D] with a kernel [J, D, E]."""
+def _correlate(x: Array, kernel: Array, full: bool) -> Array:
+  """Correlates sequences [S, L, D] with a kernel [J, D, E]."""
+  return _convolve(x, kernel, len(kernel) - 1 if full else 0)
+
+
+def _convolve(x: Array, kernel: Array, padding: int = 0) -> Array:
   return lax.conv_general_dilated(
     x,
     kernel,
     window_strides=(1,),
-    padding="VALID",
+    padding=[(padding, padding)],
     dimension_numbers=("NWC", "WIO", "NWC"),
   )
 
 
-@jax.custom_vjp
-def _correlate_taps(x: Array, kernel: Array) -> Array:
-  """The same with gradients that are fast on CPU everywhere."""
-  return _correlate(x, kernel)
+_correlate_on_cpu = jax.custom_vjp(_correlate, nondiff_argnums=(2,))
 
 
-def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-  return _correlate(x, kernel), (x, kernel)
+def _forward(x: Array, kernel: Array, full: bool) -> tuple[Array, tuple[Array, Array]]:
+  return _correlate(x, kernel, full), (x, kernel)
 
 
-def _backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+def _backward(
+  full: bool, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
   x, kernel = saved
-  taps, features, outputs = kernel.shape
-  length = grad.shape[1]
-  padded = jnp.pad(grad, ((0, 0), (taps - 1, taps - 1), (0, 0)))
-  grad_x = _correlate(padded, jnp.swapaxes(kernel[::-1], 1, 2))
-  flat = grad.reshape(-1, outputs)
-  grad_kernel = jnp.stack(
-    [x[:, tap : tap + length].reshape(-1, features).T @ flat for tap in range(taps)]
-  )
-  return grad_x, grad_kernel
+  mirrored = jnp.swapaxes(kernel[::-1], 1, 2)
+  x_gradient = _correlate(gradient, mirrored, not full)
+  if full:
+    # The longer operand slides over the shorter one: no padding.
+    mirrored_gradient = _overlaps(gradient, x)
+    return x_gradient, jnp.swapaxes(mirrored_gradient[::-1], 1, 2)
+  return x_gradient, _overlaps(x, gradient)
 
 
-_correlate_taps.defvjp(_forward, _backward)
+def _overlaps(long: Array, short: Array) -> Array:
+  """Sums long[s, j + l] short[s, l] over s and l, as a convolution.
+
+  Args:
+    long: sequences [S, J - 1 + L, D].
+    short: sequences [S, L, E].
+
+  Returns:
+    Products [J, D, E]; the features of `long` act as batch, the sequences as features.
+  """
+  products = _convolve(jnp.transpose(long, (2, 1, 0)), jnp.swapaxes(short, 0, 1))
+  return jnp.swapaxes(products, 0, 1)
+
+
+_correlate_on_cpu.defvjp(_forward, _backward)

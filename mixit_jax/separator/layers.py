@@ -122,7 +122,7 @@ class ConvSwiGLU(nn.Module):
     in_bias = self.param("in_bias", init, (2 * self.hidden_dim,))
     out_kernel = self.param("out_kernel", init, (size, self.hidden_dim, dim))
     out_bias = self.param("out_bias", init, (dim,))
-    x = correlate(x, in_kernel.astype(self.dtype), padding=size - 1)
+    x = correlate(x, in_kernel.astype(self.dtype), full=True)
     x = checkpoint_name(x + _as_rank(in_bias.astype(self.dtype), x.ndim), "expanded")
     x = dropout(_swiglu(x), self.dropout, keys, site)
     x = correlate(x, out_kernel.astype(self.dtype))

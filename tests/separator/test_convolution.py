@@ -1,9 +1,11 @@
-"""Correlation along sequences, its gradients and types."""
+"""Correlation along sequences, its gradients, types and sharding."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from mixit_jax.separator.convolution import correlate
 
@@ -12,28 +14,36 @@ def draw(*shape):
   return np.random.default_rng(len(shape)).standard_normal(shape, np.float32)
 
 
-def by_definition(x, kernel, padding):
+def by_definition(x, kernel, full):
+  padding = len(kernel) - 1 if full else 0
   x = jnp.pad(x, ((0, 0), (0, 0), (padding, padding), (0, 0)))
-  length = x.shape[2] - kernel.shape[0] + 1
+  length = x.shape[2] - len(kernel) + 1
   return sum(x[:, :, j : j + length] @ tap for j, tap in enumerate(kernel))
 
 
-@pytest.mark.parametrize("length", [4, 9])
-@pytest.mark.parametrize("padding", [0, 1, 3])
-def test_values_and_gradients_follow_from_the_definition(length, padding):
-  x, kernel = draw(2, 3, length, 5), draw(4, 5, 6)
+def with_gradients(function, full):
+  """Result, and gradients with respect to input and kernel of a weighted sum."""
 
-  @jax.jit
   def evaluate(x, kernel):
-    found, pull = jax.vjp(lambda x, kernel: correlate(x, kernel, padding), x, kernel)
-    expected, pull_expected = jax.vjp(
-      lambda x, kernel: by_definition(x, kernel, padding), x, kernel
-    )
-    weights = jnp.cos(jnp.arange(found.size, dtype=jnp.float32)).reshape(found.shape)
-    return (found, *pull(weights)), (expected, *pull_expected(weights))
+    y, pull = jax.vjp(lambda x, kernel: function(x, kernel, full), x, kernel)
+    weights = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
+    return (y, *pull(weights))
 
-  for found, expected in zip(*evaluate(x, kernel), strict=True):
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+  return evaluate
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("length", [4, 9])
+def test_values_and_gradients_follow_from_the_definition(
+  platform, full, length, monkeypatch
+):
+  monkeypatch.setattr(jax, "default_backend", lambda: platform)
+  x, kernel = draw(2, 3, length, 5), draw(4, 5, 6)
+  found = jax.jit(with_gradients(correlate, full))(x, kernel)
+  expected = jax.jit(with_gradients(by_definition, full))(x, kernel)
+  for one, other in zip(found, expected, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_types_are_kept():
@@ -41,3 +51,18 @@ def test_types_are_kept():
   y, pull = jax.vjp(correlate, x, kernel)
   assert y.dtype == jnp.bfloat16
   assert [gradient.dtype for gradient in pull(y)] == [jnp.bfloat16, jnp.bfloat16]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_only_the_kernel_gradient_crosses_devices(full):
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+  batch, everywhere = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+  sharded = jax.jit(
+    with_gradients(correlate, full),
+    in_shardings=(batch, everywhere),
+    out_shardings=(batch, batch, everywhere),
+  )
+  graph = sharded.lower(draw(8, 3, 9, 5), draw(4, 5, 6)).compile().as_text()
+  assert "all-reduce" in graph
+  for operation in ("all-gather", "all-to-all", "collective-permute"):
+    assert operation not in graph
