@@ -31,6 +31,19 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# The longest files, first to be handed to a worker: the others fill up the rest.
+LONGEST = ("test_real_music", "test_loop", "test_steps", "test_torch_witness")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Moves the longest files to the front."""
+
+  def rank(item: pytest.Item) -> int:
+    return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+
+  items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def fixtures() -> Path:
   """Folder of the reference vectors."""

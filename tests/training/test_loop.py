@@ -2,6 +2,7 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import signal
 
 import jax
@@ -119,7 +120,7 @@ def test_bad_batches_are_skipped_and_end_the_run_after_some(
 
 
 def test_data_that_has_changed_is_refused(music, pretrained, tmp_path):
-  train(pretrain_config(music, steps=2), tmp_path / "run")
+  shutil.copytree(pretrained, tmp_path / "run")
   other = tmp_path / "other"
   from training.tiny import write_music
 
@@ -131,7 +132,7 @@ def test_data_that_has_changed_is_refused(music, pretrained, tmp_path):
 
   Manifest(**manifest).save(other)
   with pytest.raises(UserError, match="not the data"):
-    train(pretrain_config(other), tmp_path / "run")
+    train(pretrain_config(other, steps=10), tmp_path / "run")
 
 
 @pytest.mark.parametrize(

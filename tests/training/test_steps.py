@@ -108,8 +108,18 @@ def test_accumulation_gives_the_result_of_the_whole_batch():
   assert_close(metrics, part_metrics, tolerance=1e-3)
 
 
-@pytest.mark.parametrize("fsdp", [1, 2, 4])
-@pytest.mark.parametrize("kind", ["mixit", "stems"])
+@pytest.mark.parametrize(
+  ("kind", "fsdp"),
+  [
+    ("mixit", 2),
+    ("stems", 4),
+    # Each compiles for half a minute.
+    pytest.param("mixit", 1, marks=pytest.mark.slow),
+    pytest.param("mixit", 4, marks=pytest.mark.slow),
+    pytest.param("stems", 1, marks=pytest.mark.slow),
+    pytest.param("stems", 2, marks=pytest.mark.slow),
+  ],
+)
 def test_any_mesh_gives_the_result_of_one_device(fsdp, kind, monkeypatch):
   monkeypatch.setattr("mixit_jax.training.mesh._SMALLEST_SHARDED", 64)
   config = pretrain_config("") if kind == "mixit" else finetune_config("")
@@ -122,7 +132,7 @@ def test_any_mesh_gives_the_result_of_one_device(fsdp, kind, monkeypatch):
   assert_close(one_metrics, many_metrics, tolerance=1e-3)
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_compiled_step_gathers_parameters_and_never_activations(
   monkeypatch, accumulation
 ):
