@@ -128,7 +128,8 @@ def test_threads_end_with_the_batches(numbers):
   deadline = time.monotonic() + 5
   while threading.active_count() > before and time.monotonic() < deadline:
     time.sleep(0.01)
-  assert threading.active_count() == before
+  # Threads of earlier tests may end meanwhile.
+  assert threading.active_count() <= before
 
 
 def test_a_corrupt_record_is_raised_by_name(mixture_set, tmp_path):
