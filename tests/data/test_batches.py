@@ -114,10 +114,10 @@ def test_reading_ahead_is_bounded_and_starts_at_once(numbers):
 
 def test_threads_end_with_the_batches(numbers):
   dataset, _ = numbers
-  before = threading.active_count()
+  before = set(threading.enumerate())
   batches = host_batches(dataset, 0, BATCH)
   next(batches)
-  assert threading.active_count() > before
+  assert set(threading.enumerate()) - before
   batches.close()
   other = host_batches(dataset, 0, BATCH)
   next(other)
@@ -126,10 +126,9 @@ def test_threads_end_with_the_batches(numbers):
   with pytest.raises(KeyError):
     next(failing)
   deadline = time.monotonic() + 5
-  while threading.active_count() > before and time.monotonic() < deadline:
+  while set(threading.enumerate()) - before and time.monotonic() < deadline:
     time.sleep(0.01)
-  # Threads of earlier tests may end meanwhile.
-  assert threading.active_count() <= before
+  assert not set(threading.enumerate()) - before
 
 
 def test_a_corrupt_record_is_raised_by_name(mixture_set, tmp_path):
