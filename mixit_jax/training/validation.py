@@ -164,9 +164,9 @@ def valid_songs_folder(config: Config) -> Path:
 def local_copy(params: Params, mesh: Mesh) -> Params:
   """Parameters whole on the devices of this host; every host must call it."""
   whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(params)
-  if jax.process_count() == 1:
-    return whole
   local = replicated(make_mesh(MeshConfig(), jax.local_devices()))
+  if jax.process_count() == 1:
+    return jax.device_put(whole, local)
   return jax.tree.map(
     lambda x: jax.device_put(np.asarray(x.addressable_data(0)), local), whole
   )

@@ -33,7 +33,7 @@ def pretrain_config(shards: Path, **run) -> Config:
     model=MODEL,
     data=DataConfig(shards=str(shards), seconds=0.5, threads=1, buffer=4),
     optimizer=OptimizerConfig(peak_rate=5e-3, warmup_steps=2),
-    mesh=MeshConfig(fsdp=1, distributed="off"),
+    mesh=MeshConfig(fsdp=2, distributed="off"),
     valid=ValidConfig(
       examples=8, chunk_seconds=1.0, hop_seconds=0.5, scores_every_epochs=1
     ),
