@@ -7,6 +7,7 @@ believed: the length is what the decoder delivers.
 
 import contextlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,12 @@ def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
     if not source.is_file():
       raise AudioError(f"{name}: expected an audio file, found none")
   try:
-    # By its path, where there is one: the suffix helps libsndfile.
-    stream = _Stream(io.BytesIO(source) if isinstance(source, bytes) else source)
+    # By its path, where there is one: the suffix helps libsndfile. Names that are no
+    # UTF-8 must go as bytes, which soundfile does not see to.
+    if isinstance(source, bytes):
+      stream = _Stream(io.BytesIO(source))
+    else:
+      stream = _Stream(os.fsencode(source) if os.name == "posix" else source)
   except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
     audio, rate = _decode_with_av(_content(source, name), name, error)
   else:

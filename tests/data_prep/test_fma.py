@@ -235,8 +235,8 @@ def test_names_that_are_no_text_are_prepared(music, tmp_path):
   (music / "disc 0/0.wav").rename(music / "caf\udce9.wav")  # Latin-1 bytes
   manifest = _prepare(music, tmp_path / "out", "--valid-share=0")
   tracks = {record.track for record in _records(tmp_path / "out", "train")}
-  assert "caf?.wav" in tracks
   assert manifest.skipped == []
+  assert any(track.startswith("caf") for track in tracks)
 
 
 def test_no_warning_where_no_validation_is_wanted(music, tmp_path, capsys):
