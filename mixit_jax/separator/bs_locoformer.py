@@ -351,8 +351,8 @@ class Separator(nn.Module):
         f"expected a mixture [B, {c.num_channels}, L], found {mixture.shape}"
       )
     length = mixture.shape[-1]
-    padding = (0, _missing_samples(length, c.n_fft, c.hop))
-    mixture = jnp.pad(mixture, ((0, 0), (0, 0), padding))
+    missing = num_frames(length, c.n_fft, c.hop) * c.hop - length
+    mixture = jnp.pad(mixture, ((0, 0), (0, 0), (0, max(missing, 0))))
     spectrogram = stft(mixture, c.n_fft, c.hop, drop_last=False)
     scale = level(spectrogram)
     spectrogram = spectrogram[:, :, :-1] / scale[:, :, None, None]
@@ -375,13 +375,13 @@ class Separator(nn.Module):
     return self.decoder(x)
 
 
-def _missing_samples(length: int, n_fft: int, hop: int) -> int:
-  """Zeros to append so that the end of a recording is well inside the last window.
+def num_frames(length: int, n_fft: int, hop: int) -> int:
+  """Frames that are separated for a mixture of `length` samples.
 
   The last of the L // hop + 1 frames is dropped. Where only the foot of a window is
-  left for the last samples, the inverse would blow up what a mask adds there. The
-  paper's lengths (6 and 12 s at 44.1 kHz) need none.
+  left for the last samples, the inverse would blow up what a mask adds there, so the
+  mixture is continued with zeros. The paper's lengths (6 and 12 s at 44.1 kHz) need
+  none.
   """
   reach = round((1 / 2 - _WINDOW_FOOT) * n_fft)  # of a frame past its center
-  frames = max(length // hop, -(-(length - reach) // hop) + 1)
-  return max(frames * hop - length, 0)
+  return max(length // hop, -(-(length - reach) // hop) + 1)

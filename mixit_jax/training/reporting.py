@@ -8,7 +8,9 @@ import jax
 import numpy as np
 
 from mixit_jax.audio.spectral import stft
+from mixit_jax.separator.costs import step_flops
 from mixit_jax.training.config import Config
+from mixit_jax.training.peaks import peak_flops
 from mixit_jax.training.telemetry import Telemetry
 
 # Spectrograms show this range below their maximum.
@@ -19,7 +21,12 @@ class Meter:
   """Speed, waiting time and memory since the last reading."""
 
   def __init__(self, config: Config):
-    self._config = config
+    self._batch = config.run.batch
+    self._flops = config.run.batch * step_flops(
+      config.model, config.example_samples, config.frozen
+    )
+    peaks = [peak_flops(device) or 0.0 for device in jax.devices()]
+    self._peak = sum(peaks) if all(peaks) else None
     self.pause()
 
   def pause(self) -> None:
@@ -37,15 +44,24 @@ class Meter:
     self._steps += 1
 
   def read(self) -> dict[str, float]:
-    """Values since the last reading, which then starts anew."""
+    """Values since the last reading, which then starts anew.
+
+    FLOP/s are those of the model over all devices: what is computed again to save
+    memory does not count. Their share of the peak is left out where the peak is not
+    known.
+    """
     elapsed = max(time.perf_counter() - self._begun, 1e-9)
+    flops = self._steps * self._flops / elapsed
     values = {
-      "examples_per_second": self._steps * self._config.run.batch / elapsed,
+      "examples_per_second": self._steps * self._batch / elapsed,
+      "flops_per_second": flops,
       "seconds_per_step": elapsed / max(self._steps, 1),
       "seconds_waiting_for_data": self._waited,
       "share_waiting_for_data": self._waited / elapsed,
       "memory_gib": _memory_high_water() / 2**30,
     }
+    if self._peak is not None:
+      values["share_of_peak"] = flops / self._peak
     self.pause()
     return values
 
