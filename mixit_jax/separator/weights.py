@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
 from mixit_jax.version import __version__
 
 FORMAT = "mixit_jax weights"
@@ -47,13 +48,18 @@ class Weights:
   card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def flatten_params(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple]:
+def flatten_params(params: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
   """Pairs of path (`blocks/…`) and array."""
-  for name, value in params.items():
+  for name, value in _leaves(params):
+    yield name, np.asarray(value)
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+  for name, value in tree.items():
     if isinstance(value, Mapping):
-      yield from flatten_params(value, f"{prefix}{name}/")
+      yield from _leaves(value, f"{prefix}{name}/")
     else:
-      yield f"{prefix}{name}", np.asarray(value)
+      yield f"{prefix}{name}", value
 
 
 def unflatten_params(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -81,15 +87,43 @@ def load_weights(folder: Path) -> Weights:
   """Reads a folder of weights that `save_weights` wrote.
 
   Raises:
-    WeightsError: a file is missing, damaged or of another format.
+    WeightsError: a file is missing, damaged or of another format, or the tensors are
+      not those of the configuration.
   """
   weights = load_description(folder)
   file = Path(folder) / TENSOR_FILE
   try:
-    params = unflatten_params(load_file(file))
+    tensors = load_file(file)
   except (OSError, SafetensorError) as error:
     raise WeightsError(f"{file} holds no readable weights ({error})") from error
-  return dataclasses.replace(weights, params=params)
+  check_tensors(weights.config, tensors, file)
+  return dataclasses.replace(weights, params=unflatten_params(tensors))
+
+
+def check_tensors(
+  config: SeparatorConfig, params: Mapping[str, Any], file: Path
+) -> None:
+  """Raises WeightsError unless names and shapes are those of the configuration.
+
+  Args:
+    config: configuration of the model.
+    params: arrays by path, or nested dicts of them.
+    file: where they are from, for the message.
+  """
+  mixture = jax.ShapeDtypeStruct((1, config.num_channels, 2 * config.n_fft), "float32")
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  wanted = jax.eval_shape(Separator(config).init, key, mixture)["params"]
+  expected, found = (
+    {name: tuple(leaf.shape) for name, leaf in _leaves(tree)}
+    for tree in (wanted, params)
+  )
+  for name in sorted(expected.keys() | found.keys()):
+    if expected.get(name) != found.get(name):
+      raise WeightsError(
+        f"{file}: the tensor {name} is {found.get(name, 'absent')}, but "
+        f"{expected.get(name, 'absent')} in the model of {CONFIG_FILE}; one of the two "
+        "was changed: export or import the weights again"
+      )
 
 
 def save_description(folder: Path, weights: Weights) -> None:

@@ -19,6 +19,7 @@ from mixit_jax.separator.weights import (
   TENSOR_FILE,
   Weights,
   WeightsError,
+  check_tensors,
   load_description,
   load_weights,
   save_description,
@@ -68,6 +69,7 @@ def _load_orbax(folder: Path) -> Weights:
   except Exception as error:  # Orbax and TensorStore raise many kinds
     reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
     raise WeightsError(f"{path} holds no readable weights ({reason})") from error
+  check_tensors(weights.config, params, path)
   return dataclasses.replace(weights, params=params)
 
 
