@@ -3,9 +3,12 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
+from mixit_jax.errors import one_line
+from mixit_jax.training.cluster import ADDRESS, COUNT, POD_INDEX, find_cluster
 from mixit_jax.training.config import MeshConfig
 from mixit_jax.training.values import ConfigError
 
@@ -18,22 +21,24 @@ def start(config: MeshConfig) -> None:
   To be called once, before anything else uses a device.
 
   Raises:
-    ConfigError: `mesh.distributed` demands a cluster and none can be joined.
+    ConfigError: `mesh.distributed` demands a cluster and none can be joined, the
+      variables of a cluster are incomplete, or JAX finds no device.
   """
   enable_compilation_cache()
-  if config.distributed == "off" or jax.distributed.is_initialized():
-    return
-  if config.distributed == "auto" and not _several_processes():
-    return
-  try:
-    jax.distributed.initialize(**_explicit_cluster())
-  except (ValueError, RuntimeError) as error:
-    raise ConfigError(
-      f"the processes could not be connected ({error}); set the launcher's variables, "
-      "or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or run with "
-      "--config.mesh.distributed=off"
-    ) from error
-  logging.info("process %d of %d", jax.process_index(), jax.process_count())
+  if config.distributed != "off" and not jax.distributed.is_initialized():
+    cluster = find_cluster(os.environ)
+    if config.distributed == "on":
+      _connect(cluster.arguments if cluster else {})  # what JAX finds by itself
+    elif cluster and cluster.processes > 1:
+      _connect(cluster.arguments)
+    elif POD_INDEX in os.environ and cluster is None:
+      logging.warning(
+        "%s is set, but %s and %s are not: this pod trains alone",
+        POD_INDEX, ADDRESS, COUNT,
+      )  # fmt: skip
+  _check_devices()
+  if jax.process_count() > 1:
+    logging.info("process %d of %d", jax.process_index(), jax.process_count())
 
 
 def enable_compilation_cache() -> None:
@@ -46,26 +51,26 @@ def enable_compilation_cache() -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
-def _several_processes() -> bool:
-  """Whether a launcher has started more than one process, as far as it tells."""
-  counts = ("JAX_NUM_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-  for name in counts:
-    if os.environ.get(name, "").isdecimal():
-      return int(os.environ[name]) > 1
-  workers = os.environ.get("TPU_WORKER_HOSTNAMES", "")
-  if workers:
-    return "," in workers
-  return "JAX_COORDINATOR_ADDRESS" in os.environ
+def _connect(arguments: dict[str, Any]) -> None:
+  try:
+    jax.distributed.initialize(**arguments)
+  except Exception as error:  # JAX and its detection of clusters raise many kinds
+    raise ConfigError(
+      f"the processes could not be connected ({one_line(error)}); start all of them "
+      "by one launcher, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
+      "JAX_PROCESS_ID, or run with --config.mesh.distributed=off"
+    ) from error
 
 
-def _explicit_cluster() -> dict:
-  """Arguments from JAX's own variables; empty where the launcher is detected."""
-  names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-  if not all(name in os.environ for name in names):
-    return {}
-  address, count, number = (os.environ[name] for name in names)
-  return {
-    "coordinator_address": address,
-    "num_processes": int(count),
-    "process_id": int(number),
-  }
+def _check_devices() -> None:
+  """Starts the devices, so that what is wrong with them shows before anything else."""
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:  # the latter without a plugin
+    asked = jax.config.jax_platforms  # type: ignore[attr-defined]
+    where = f"JAX_PLATFORMS={asked}: " if asked else ""
+    reason = one_line(error) if str(error) else "nothing installed offers it"
+    raise ConfigError(
+      f"{where}JAX cannot use the devices ({reason}); install the extra of "
+      "the accelerator (cuda12, cuda13, tpu), or set JAX_PLATFORMS=cpu"
+    ) from error
