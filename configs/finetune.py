@@ -3,16 +3,11 @@
     python -m data_prep.musdb --musdb=musdb18hq --out=data/musdb
     python -m mixit_jax.main --config=configs/finetune.py:medium \
       --workdir=runs/finetune --config.data.shards=data/musdb \
-      --config.init.run=runs/pretrain
+      --config.init.run=runs/pretrain-medium
 
-Sizes: small, medium, large. Without init.run it trains from scratch. With
-init.freeze = "separator" only band split and decoder train (paper 4.5, Table 2, 200
-epochs: --config.run.steps=22000).
-
-Paper, Table 1, uSDR / cSDR averaged over the stems of the MUSDB18-HQ test set:
-  small   scratch 8.28 / 8.40   pre-trained 8.59 / 8.80
-  medium  scratch 8.75 / 9.04   pre-trained 9.30 / 9.46
-  large   scratch 9.21 / 9.58   pre-trained 9.72 / 9.90
+Sizes: small, medium, large. Without init.run it trains from scratch; with init.freeze =
+"separator" only band split and decoder train. The rows of the paper, with hours and
+scores to expect, are in configs/table1.py, table2.py and table3.py.
 """
 
 import ml_collections

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from types import TracebackType
 
 from mixit_jax.errors import UserError
 
@@ -15,13 +16,32 @@ def run_command(command: Callable[[], None]) -> int:
   logging.basicConfig(level=logging.INFO, format="%(message)s")
   # JAX tells of absent platforms, Orbax (through absl) of each save.
   logging.getLogger("jax").setLevel(logging.WARNING)
-  logging.getLogger("absl").setLevel(logging.ERROR)
+  _quiet_storage()
   try:
     command()
   except (UserError, OSError) as error:  # OSError: a folder that may not be written
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
     return 130
   return 0
+
+
+def _quiet_storage() -> None:
+  """Takes away what Orbax and TensorStore say of files that cannot be used.
+
+  Our own line tells of it. Orbax would log the error several times with its traceback,
+  and TensorStore sends a traceback for each array that was still on its way.
+  """
+  for name in ("absl", "asyncio"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+  hook = sys.excepthook
+
+  def without_late_arrays(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+  ) -> None:
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+      hook(kind, error, trace)
+
+  sys.excepthook = without_late_arrays

@@ -1,4 +1,4 @@
-"""What holds for the whole package: imports, floors, configurations."""
+"""What holds for the whole package: imports and floors."""
 
 import ast
 import importlib
@@ -7,18 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 
-import configs.demo
-import configs.finetune
-import configs.pretrain
 import data_prep
 import mixit_jax
-from mixit_jax.separator.bs_locoformer import Separator
-from mixit_jax.training.config import Config
-from mixit_jax.training.initialize import state_layout
-from mixit_jax.training.mesh import make_mesh
 
 # A module imports only from floors below its own, or from its own package.
 FLOORS = {
@@ -86,31 +78,3 @@ import mixit_jax.objectives.mixit, mixit_jax.objectives.channels
 import mixit_jax.objectives.scores, mixit_jax.training.steps, mixit_jax.training.losses
 """
   subprocess.run([sys.executable, "-c", script], check=True)
-
-
-CONFIGURATIONS = [
-  *((configs.pretrain, size) for size in ("small", "medium", "large")),
-  *((configs.finetune, size) for size in ("small", "medium", "large")),
-  *((configs.demo, stage) for stage in ("pretrain", "finetune")),
-]
-
-
-@pytest.mark.parametrize(("module", "size"), CONFIGURATIONS)
-def test_every_configuration_builds(module, size):
-  config = Config.from_dict(module.get_config(size).to_dict())
-  separator = Separator(config.model)
-  layout = state_layout(config, separator, make_mesh(config.mesh))
-  model = config.model
-  mixture = jax.ShapeDtypeStruct(
-    (1, model.num_channels, config.example_samples), "float32"
-  )
-  estimates = jax.eval_shape(
-    lambda p, x: separator.apply({"params": p}, x), layout.params, mixture
-  )
-  assert estimates.shape == (1, model.num_sources, *mixture.shape[1:])
-
-
-@pytest.mark.parametrize("module", [configs.pretrain, configs.finetune, configs.demo])
-def test_an_unknown_size_is_an_error(module):
-  with pytest.raises(mixit_jax.errors.UserError, match="tiny"):
-    module.get_config("tiny")
