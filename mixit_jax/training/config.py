@@ -121,6 +121,10 @@ class OptimizerConfig:
 
   def __post_init__(self) -> None:
     _positive("optimizer", self, "peak_rate", "decay", "decay_epochs", "clip_norm")
+    require(
+      self.decay <= 1,
+      f"optimizer.decay = {self.decay:g} would raise the learning rate; at most 1",
+    )
     _not_negative("optimizer", self, "warmup_steps", "constant_epochs", "weight_decay")
     for name in ("b1", "b2", "ema"):
       value = getattr(self, name)
@@ -268,22 +272,26 @@ class Config:
   run: RunConfig = RunConfig()
 
   def __post_init__(self) -> None:
-    samples = self.example_samples
+    model, valid = self.model, self.valid
+    for key, seconds in (
+      ("data.seconds", self.data.seconds),
+      ("valid.chunk_seconds", valid.chunk_seconds),
+      ("init.select_seconds", self.init.select_seconds),
+    ):
+      samples = round(seconds * model.sample_rate)
+      require(
+        samples > model.n_fft,
+        f"{key} = {seconds:g} is {samples} samples; it must exceed one STFT window "
+        f"(model.n_fft = {model.n_fft})",
+      )
     require(
-      samples > self.model.n_fft,
-      f"data.seconds = {self.data.seconds:g} is {samples} samples; it must exceed one "
-      f"STFT window (model.n_fft = {self.model.n_fft})",
+      valid.hop_seconds <= valid.chunk_seconds,
+      f"valid.hop_seconds = {valid.hop_seconds:g} must not exceed valid.chunk_seconds "
+      f"= {valid.chunk_seconds:g}, or samples between two chunks would be lost",
     )
-    chunk = round(self.valid.chunk_seconds * self.model.sample_rate)
     require(
-      chunk > self.model.n_fft,
-      f"valid.chunk_seconds = {self.valid.chunk_seconds:g} is {chunk} samples; it must "
-      f"exceed one STFT window (model.n_fft = {self.model.n_fft})",
-    )
-    require(
-      self.valid.hop_seconds <= self.valid.chunk_seconds,
-      "valid.hop_seconds must not exceed valid.chunk_seconds, or samples between two "
-      "chunks would be lost",
+      round(valid.hop_seconds * model.sample_rate) > 0,
+      f"valid.hop_seconds = {valid.hop_seconds:g} is shorter than a sample",
     )
     if self.objective.kind == "stems":
       require(

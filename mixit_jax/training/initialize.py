@@ -9,6 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from mixit_jax.errors import UserError
 from mixit_jax.objectives.channels import ChannelSelection
 from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
 from mixit_jax.separator.compiled import chunk_separator
@@ -21,7 +22,7 @@ from mixit_jax.training.selection import select_channels
 from mixit_jax.training.state import Params, TrainState, new_state
 from mixit_jax.training.validation import valid_songs_folder
 from mixit_jax.training.values import ConfigError
-from mixit_jax.training.weights import read_weights
+from mixit_jax.training.weights import describe_weights, read_weights
 from mixit_jax.training.workdir import write_json
 
 SELECTION_FILE = "channel_selection.json"
@@ -92,8 +93,38 @@ def initial_state(
   return jax.jit(build, out_shardings=shardings)(placed)
 
 
+def check_start(config: Config) -> None:
+  """Makes sure that the run can start from `init.run`; nothing is loaded.
+
+  Raises:
+    UserError: there are no such weights, or they do not fit the configuration.
+  """
+  if config.init.run:
+    try:
+      weights = describe_weights(Path(config.init.run), config.init.weights)
+    except UserError as error:
+      raise ConfigError(f"init.run: {error}") from error
+    _check_weights(config, weights)
+
+
 def _starting_params(config: Config, workdir: Path) -> Params:
   weights = read_weights(Path(config.init.run), config.init.weights)
+  _check_weights(config, weights)
+  if _fits(config, weights):
+    return weights.params
+  selection = _select(config, weights, workdir)
+  return select_outputs(weights.params, weights.config, selection)[1]
+
+
+def _fits(config: Config, weights: Weights) -> bool:
+  """Whether the outputs are taken as they are, or have to be matched with stems."""
+  return weights.config.num_sources == config.model.num_sources and (
+    weights.stems is not None or config.objective.kind == "mixit"
+  )
+
+
+def _check_weights(config: Config, weights: Weights) -> None:
+  """Raises ConfigError unless the run can start from these weights."""
   check_architecture(weights.config, config.model, config.init.run)
   have, want = weights.config.num_sources, config.model.num_sources
   if have < want:
@@ -101,24 +132,17 @@ def _starting_params(config: Config, workdir: Path) -> Params:
       f"{config.init.run} has {have} outputs but model.num_sources = {want}; start "
       "from a run with at least as many"
     )
-  if have == want:
-    if config.objective.kind == "stems" and weights.stems not in (
-      None,
-      config.data.stems,
-    ):
-      raise ConfigError(
-        f"the outputs of {config.init.run} are {', '.join(weights.stems or ())} but "
-        f"data.stems is {', '.join(config.data.stems)}; give them in the same order"
-      )
-    if weights.stems is not None or config.objective.kind == "mixit":
-      return weights.params
-  if config.objective.kind != "stems":
+  if have > want and config.objective.kind != "stems":
     raise ConfigError(
       f"{config.init.run} has {have} outputs but model.num_sources = {want}; outputs "
       "can be selected for stems only"
     )
-  selection = _select(config, weights, workdir)
-  return select_outputs(weights.params, weights.config, selection)[1]
+  named = config.objective.kind == "stems" and weights.stems is not None
+  if have == want and named and weights.stems != config.data.stems:
+    raise ConfigError(
+      f"the outputs of {config.init.run} are {', '.join(weights.stems or ())} but "
+      f"data.stems is {', '.join(config.data.stems)}; give them in the same order"
+    )
 
 
 def _select(config: Config, weights: Weights, workdir: Path) -> tuple[int, ...]:

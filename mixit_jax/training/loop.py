@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from mixit_jax.errors import UserError
 from mixit_jax.separator.bs_locoformer import Separator
 from mixit_jax.training import source
-from mixit_jax.training.checkpoints import Checkpoints
+from mixit_jax.training.checkpoints import Checkpoints, checkpoint_steps
 from mixit_jax.training.config import Config
-from mixit_jax.training.initialize import initial_state, state_layout
+from mixit_jax.training.initialize import check_start, initial_state, state_layout
 from mixit_jax.training.interrupts import StopRequest, Watchdog
 from mixit_jax.training.losses import make_loss
 from mixit_jax.training.mesh import check_batch, make_mesh, put_batch, state_sharding
@@ -52,6 +52,8 @@ def train(config: Config, workdir: Path) -> None:
   separator = Separator(config.model)
   validator = Validator(config, separator)
   fingerprint = source.data_fingerprint(config)
+  if not checkpoint_steps(workdir):
+    check_start(config)
   lead = jax.process_index() == 0
   claim_workdir(workdir, config, write=lead)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
@@ -72,7 +73,10 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
     )
     return tuple(_coerce(typing.get_args(hint)[0], item, key) for item in value)
   if hint is float and isinstance(value, int) and not isinstance(value, bool):
-    return float(value)
+    value = float(value)
+  if hint is float and isinstance(value, float):
+    # NaN and infinity pass or spoil later comparisons.
+    require(math.isfinite(value), f"{key} must be a finite number, found {value}")
   right = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
   require(right, f"{key} must be of type {hint.__name__}, found {value!r}")
   return value

@@ -1,8 +1,9 @@
 """Weights of any origin: a run's checkpoints or a folder of weights."""
 
+import dataclasses
 from pathlib import Path
 
-from mixit_jax.separator.weights import Weights
+from mixit_jax.separator.weights import Weights, load_description
 from mixit_jax.training import checkpoints
 from mixit_jax.training.formats import format_of
 from mixit_jax.training.workdir import WorkdirError, stored_config
@@ -19,19 +20,35 @@ def read_weights(folder: Path, which: str = "mean") -> Weights:
   Raises:
     UserError: the folder is neither, or its files are missing or damaged.
   """
-  folder = Path(folder)
-  if not folder.is_dir():
-    raise WorkdirError(f"{folder} does not exist; name a run or a folder of weights")
-  stored = format_of(folder)
+  stored = format_of(_existing(folder))
   if stored:
-    return stored.load(folder)
+    return stored.load(Path(folder))
+  description = describe_weights(folder, which)
+  steps = description.card["steps"]
+  params = checkpoints.load_params(Path(folder), steps, ema=which == "ema")
+  return dataclasses.replace(description, params=params)
+
+
+def describe_weights(folder: Path, which: str = "mean") -> Weights:
+  """What `read_weights` would read, but for the parameters: quick, nothing is loaded.
+
+  Raises:
+    UserError: the folder is neither a run nor a folder of weights, or lacks these.
+  """
+  folder = _existing(folder)
+  if format_of(folder):
+    return load_description(folder)
   config = stored_config(folder)
   steps = checkpoints.choose_steps(folder, which, best=config.run.keep_best)
-  params = checkpoints.load_params(folder, steps, ema=which == "ema")
+  if which == "ema" and not config.optimizer.ema:
+    raise WorkdirError(
+      f"{folder} keeps no running mean of its parameters (optimizer.ema was 0); choose "
+      "other weights"
+    )
   supervised = config.objective.kind == "stems"
   return Weights(
     config.model,
-    params,
+    {},
     stems=config.data.stems if supervised else None,
     card={
       "run": str(folder),
@@ -42,3 +59,10 @@ def read_weights(folder: Path, which: str = "mean") -> Weights:
       "init": config.init.run,
     },
   )
+
+
+def _existing(folder: Path) -> Path:
+  folder = Path(folder)
+  if not folder.is_dir():
+    raise WorkdirError(f"{folder} does not exist; name a run or a folder of weights")
+  return folder
