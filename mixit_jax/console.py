@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
-from types import TracebackType
+from typing import Any
 
 from mixit_jax.errors import UserError
 
@@ -36,12 +36,10 @@ def _quiet_storage() -> None:
   """
   for name in ("absl", "asyncio"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-  hook = sys.excepthook
+  hook = sys.unraisablehook
 
-  def without_late_arrays(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-  ) -> None:
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-      hook(kind, error, trace)
+  def without_late_arrays(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+      hook(unraisable)
 
-  sys.excepthook = without_late_arrays
+  sys.unraisablehook = without_late_arrays

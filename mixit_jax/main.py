@@ -1,6 +1,7 @@
 """Command line of training: `python -m mixit_jax.main --config=… --workdir=…`."""
 
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -125,4 +126,6 @@ def _reason(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
+  # Nothing is lost before the training begins, which takes over requests to stop.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
   sys.exit(main(sys.argv))

@@ -1,12 +1,17 @@
 """Checkpoints of a run: Orbax, asynchronous, the latest and the best.
 
 Each checkpoint is one atomic folder with the whole `TrainState` and a small JSON
-document (`meta`: configuration, fingerprint of the data, validation loss). A save that
-is killed leaves no checkpoint, and the one before it stays.
+document (`meta`: configuration, fingerprint of the data, checksums). A save that is
+killed leaves no checkpoint, and the one before it stays. The validation loss is added
+later, so that a run that dies in a validation goes on with that validation.
 """
 
+import contextlib
 import json
 import logging
+import os
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +19,20 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from mixit_jax.errors import UserError
+from mixit_jax.training.checksums import checksums
 from mixit_jax.training.state import Params, TrainState
 
 FOLDER = "checkpoints"
 DAMAGED = "damaged_checkpoints"
+
+_METRICS = "metrics"
+
+# What Orbax and TensorStore raise when they cannot write.
+_SAVE_ERRORS = (OSError, ValueError, RuntimeError)
 
 
 class CheckpointError(UserError):
@@ -33,6 +44,7 @@ class Checkpoints:
 
   def __init__(self, workdir: Path, keep_latest: int = 2, keep_best: int = 5):
     self._workdir = Path(workdir).absolute()
+    _drop_damaged_losses(self._workdir)
     policies = [
       checkpoint_managers.LatestN(keep_latest),
       checkpoint_managers.BestN(
@@ -49,38 +61,55 @@ class Checkpoints:
       },
       options=ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-        # Without a best_fn Orbax does not write the metrics.
-        best_fn=_loss,
-        best_mode="min",
         enable_async_checkpointing=True,
+        # What a killed save has left.
+        cleanup_tmp_directories=True,
       ),
     )
 
-  def save(
-    self,
-    step: int,
-    state: TrainState,
-    meta: dict[str, Any],
-    valid_loss: float | None = None,
-  ) -> None:
+  def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
     """Starts a save; the state may be donated as soon as this returns.
 
     Raises:
-      CheckpointError: an earlier save failed, e.g. because the disk is full.
+      CheckpointError: this or an earlier save failed, e.g. because the disk is full.
     """
     if step in self._manager.all_steps():
       return
-    metrics = None if valid_loss is None else {"loss": valid_loss}
+    meta = {**meta, "checksums": checksums(state)}
     try:
       self._manager.save(
         step,
         args=ocp.args.Composite(
           state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         ),
-        metrics=metrics,
       )
-    except (OSError, ValueError, RuntimeError) as error:
-      raise CheckpointError(_save_failed(step, self._workdir, error)) from error
+    except _SAVE_ERRORS as error:
+      raise CheckpointError(_save_failed(self._workdir, error)) from error
+
+  def record_loss(self, step: int, loss: float) -> None:
+    """Adds the validation loss to a checkpoint, atomically.
+
+    Raises:
+      CheckpointError: the checkpoint or the loss could not be written.
+    """
+    self.wait()
+    target = _loss_file(self._workdir, step).parent
+    if jax.process_index() == 0:
+      temporary = self._workdir / f".{target.name}.{os.getpid()}"
+      try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        (temporary / _METRICS).write_text(json.dumps({"loss": loss}))
+        temporary.rename(target)
+      except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(_save_failed(self._workdir, error)) from error
+    _wait_for_all("validation loss recorded")
+    self._manager.reload()
+
+  def has_loss(self, step: int) -> bool:
+    """Whether the validation loss of a checkpoint is recorded."""
+    return _loss_file(self._workdir, step).is_file()
 
   def wait(self) -> None:
     """Waits for the save under way.
@@ -91,8 +120,8 @@ class Checkpoints:
     try:
       self._manager.wait_until_finished()
       self._manager.check_for_errors()
-    except (OSError, ValueError, RuntimeError) as error:
-      raise CheckpointError(_save_failed(None, self._workdir, error)) from error
+    except _SAVE_ERRORS as error:
+      raise CheckpointError(_save_failed(self._workdir, error)) from error
 
   def reached_preemption(self, step: int) -> bool:
     """Whether the cluster asked to stop; true on all hosts at the same step."""
@@ -101,8 +130,8 @@ class Checkpoints:
   def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
     """The newest readable checkpoint.
 
-    A damaged one is reported, set aside in `damaged_checkpoints`, and the one before
-    it is used.
+    A damaged one is reported and the one before it is used; only then is it set aside
+    in `damaged_checkpoints`.
 
     Args:
       like: `jax.ShapeDtypeStruct` leaves with shapes, types and shardings.
@@ -114,17 +143,21 @@ class Checkpoints:
       CheckpointError: the checkpoint holds another model, or none is readable.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
-    for step in steps:
+    for place, step in enumerate(steps):
       try:
-        return self._restore(step, like)
+        restored = self._restore(step, like)
       except UserError:
         raise
       except Exception as error:  # Orbax and TensorStore raise many kinds
+        if _is_no_damage(error):
+          raise
         logging.warning(
-          "checkpoint %d in %s is damaged and set aside in %s (%s)",
-          step, self._workdir / FOLDER, DAMAGED, _first_line(error),
+          "checkpoint %d in %s is damaged (%s)",
+          step, self._workdir / FOLDER, _reason(error),
         )  # fmt: skip
-        self._set_aside(step)
+      else:
+        self._set_aside(steps[:place])
+        return restored
     if steps:
       raise CheckpointError(
         f"no checkpoint in {self._workdir / FOLDER} is readable (steps "
@@ -143,25 +176,36 @@ class Checkpoints:
         state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
       ),
     )
-    return restored["state"], restored["meta"]
+    state, meta = restored["state"], restored["meta"]
+    found = checksums(state)
+    wrong = [name for name, value in meta["checksums"].items() if found[name] != value]
+    if wrong:
+      raise ValueError(f"{wrong[0]} is not what was saved")
+    return state, meta
 
-  def _set_aside(self, step: int) -> None:
-    if jax.process_index() == 0:
-      target = epath.Path(self._workdir / DAMAGED / str(step))
+  def _set_aside(self, steps: Sequence[int]) -> None:
+    for step in steps if jax.process_index() == 0 else ():
+      target = self._workdir / DAMAGED / str(step)
       target.parent.mkdir(parents=True, exist_ok=True)
       if target.exists():
-        target.rmtree()
-      (epath.Path(self._workdir) / FOLDER / str(step)).rename(target)
-    if jax.process_count() > 1:
-      from jax.experimental import multihost_utils
-
-      multihost_utils.sync_global_devices("damaged checkpoint set aside")
-    self._manager.reload()
+        shutil.rmtree(target)
+      (self._workdir / FOLDER / str(step)).rename(target)
+      logging.warning("damaged checkpoint %d is now in %s", step, target.parent)
+    if steps:
+      _wait_for_all("damaged checkpoints set aside")
+      self._manager.reload()
 
   def close(self) -> None:
-    """Waits for the save under way and closes."""
-    self.wait()
-    self._manager.close()
+    """Waits for the save under way and closes.
+
+    Raises:
+      CheckpointError: that save failed.
+    """
+    try:
+      self.wait()
+    finally:
+      with contextlib.suppress(*_SAVE_ERRORS):  # the one that `wait` has raised
+        self._manager.close()
 
 
 def checkpoint_steps(run: Path) -> list[int]:
@@ -175,12 +219,8 @@ def checkpoint_steps(run: Path) -> list[int]:
 
 def valid_losses(run: Path) -> dict[int, float]:
   """Validation loss of each checkpoint that has one."""
-  losses = {}
-  for step in checkpoint_steps(run):
-    file = Path(run) / FOLDER / str(step) / "metrics" / "metrics"
-    if file.is_file():
-      losses[step] = float(json.loads(file.read_text())["loss"])
-  return losses
+  losses = {step: _read_loss(_loss_file(run, step)) for step in checkpoint_steps(run)}
+  return {step: loss for step, loss in losses.items() if loss is not None}
 
 
 def choose_steps(run: Path, weights: str, best: int = 5) -> list[int]:
@@ -257,12 +297,41 @@ def _load_params(checkpoint: Path, ema: bool) -> Params:
     raise
   except Exception as error:  # Orbax and TensorStore raise many kinds
     raise CheckpointError(
-      f"{checkpoint} is damaged ({_first_line(error)}); choose other weights"
+      f"{checkpoint} is damaged ({_reason(error)}); choose other weights"
     ) from error
 
 
 def _loss(metrics: Any) -> float:
-  return metrics["loss"]
+  """Loss by which the best are chosen; NaN, which has no order, is the worst."""
+  return metrics["loss"] if np.isfinite(metrics["loss"]) else np.inf
+
+
+def _loss_file(run: Path, step: int) -> Path:
+  # Where Orbax looks for the metrics of a checkpoint.
+  return Path(run) / FOLDER / str(step) / _METRICS / _METRICS
+
+
+def _read_loss(file: Path) -> float | None:
+  """The loss in a file; None where it is missing or damaged."""
+  try:
+    return float(json.loads(file.read_text())["loss"])
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+
+
+def _drop_damaged_losses(run: Path) -> None:
+  """Takes losses away that cannot be read: Orbax would not open the checkpoints."""
+  for step in checkpoint_steps(run) if jax.process_index() == 0 else ():
+    file = _loss_file(run, step)
+    if file.parent.exists() and _read_loss(file) is None:
+      logging.warning("validation loss %s is damaged and removed", file)
+      shutil.rmtree(file.parent)
+  _wait_for_all("damaged validation losses dropped")
+
+
+def _wait_for_all(what: str) -> None:
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(what)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -288,13 +357,23 @@ def _check_shapes(stored: dict, wanted: dict, checkpoint: Path) -> None:
       )
 
 
-def _save_failed(step: int | None, workdir: Path, error: Exception) -> str:
-  what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+def _is_no_damage(error: Exception) -> bool:
+  """Whether files may be good although they cannot be restored."""
+  codes = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED")
+  unable = isinstance(error, (MemoryError, PermissionError))
+  return unable or any(code in str(error) for code in codes)
+
+
+def _save_failed(workdir: Path, error: Exception) -> str:
   return (
-    f"{what} could not be written to {workdir / FOLDER} ({_first_line(error)}); "
+    f"a checkpoint could not be written to {workdir / FOLDER} ({_reason(error)}); "
     "earlier checkpoints are intact. Free some space and start again: the run resumes"
   )
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+  """What is wrong: of TensorStore's long messages what the system says."""
+  found = re.search(r": ([^:]+) \[os_error_code", str(error), re.DOTALL)
+  if found:
+    return found[1]
   return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -15,7 +15,7 @@ from mixit_jax.training import source
 from mixit_jax.training.checkpoints import Checkpoints, checkpoint_steps
 from mixit_jax.training.config import Config
 from mixit_jax.training.initialize import check_start, initial_state, state_layout
-from mixit_jax.training.interrupts import StopRequest, Watchdog
+from mixit_jax.training.interrupts import StoppedError, StopRequest, Watchdog
 from mixit_jax.training.losses import make_loss
 from mixit_jax.training.mesh import check_batch, make_mesh, put_batch, state_sharding
 from mixit_jax.training.optimizer import make_optimizer
@@ -34,8 +34,9 @@ class TrainingError(UserError):
 def train(config: Config, workdir: Path) -> None:
   """Trains until `run.steps`, from the latest checkpoint where there is one.
 
-  SIGTERM and Ctrl-C save a checkpoint and end the run; starting it again goes on with
-  the same batches and, on the same devices, the same numbers to the bit.
+  SIGTERM and Ctrl-C save a checkpoint and end the run; starting it again, also after
+  any other death, goes on with the same batches and, on the same devices, the same
+  numbers to the bit. Before the first step SIGTERM ends the process at once.
 
   Args:
     config: the run's configuration.
@@ -45,7 +46,11 @@ def train(config: Config, workdir: Path) -> None:
     UserError: configuration, data, working directory or checkpoint cannot be used, or
       too many steps in a row were not finite.
   """
-  workdir = Path(workdir)
+  with StopRequest() as stop:
+    _train(config, Path(workdir), stop)
+
+
+def _train(config: Config, workdir: Path, stop: StopRequest) -> None:
   mesh = make_mesh(config.mesh)
   check_batch(config.run.batch, config.run.accumulation, mesh)
   dataset = source.open_dataset(config)
@@ -61,7 +66,8 @@ def train(config: Config, workdir: Path) -> None:
   try:
     state = _start(config, workdir, separator, mesh, checkpoints, fingerprint)
     first = int(state.step)
-    if first >= config.run.steps:
+    validated = not _is_validated(config, first) or checkpoints.has_loss(first)
+    if first >= config.run.steps and validated:
       logging.info("%s has already taken its %d steps", workdir, config.run.steps)
       return
     optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
@@ -71,18 +77,28 @@ def train(config: Config, workdir: Path) -> None:
       donate_argnums=0,
       out_shardings=(state_sharding(state, mesh), None),
     )
-    telemetry = Telemetry(workdir, config.run.steps, first, enabled=lead)
+    telemetry = Telemetry(workdir, config.run.steps, first, validated, enabled=lead)
     batches = source.train_batches(dataset, config, first)
     try:
       run = _Run(
         config, workdir, mesh, step, batches, validator, checkpoints, telemetry,
-        {"config": config.to_dict(), "data_fingerprint": fingerprint},
+        {"config": config.to_dict(), "data_fingerprint": fingerprint}, stop,
       )  # fmt: skip
+      if not validated:
+        run.validate(first, state)
       run.to_the_end(state)
+    except StoppedError:
+      logging.warning("stopped in a validation; start again to go on")
     finally:
       telemetry.close()
   finally:
     checkpoints.close()
+
+
+def _is_validated(config: Config, step: int) -> bool:
+  """Whether there is a validation after a step."""
+  epoch = config.valid.every_epochs * config.run.steps_per_epoch
+  return step > 0 and (step % epoch == 0 or step == config.run.steps)
 
 
 def _start(
@@ -123,18 +139,19 @@ class _Run:
     checkpoints: Checkpoints,
     telemetry: Telemetry,
     meta: dict[str, Any],
+    stop: StopRequest,
   ):
     self._config, self._workdir, self._mesh = config, workdir, mesh
     self._step, self._batches = step, batches
     self._validator, self._checkpoints = validator, checkpoints
-    self._telemetry, self._meta = telemetry, meta
+    self._telemetry, self._meta, self._stop = telemetry, meta, stop
 
   def to_the_end(self, state: TrainState) -> None:
     """Takes the remaining steps."""
     run = self._config.run
     meter = Meter(self._config)
     previous: tuple[dict, source.Batch] | None = None
-    with StopRequest() as stop, Watchdog(run.watchdog_seconds) as watchdog:
+    with Watchdog(run.watchdog_seconds) as watchdog:
       for number in range(int(state.step) + 1, run.steps + 1):
         watchdog.enter(f"step {number}: waiting for data")
         begun = time.perf_counter()
@@ -145,6 +162,7 @@ class _Run:
         state, metrics = self._step(
           state, put_batch(source.device_part(batch), self._mesh)
         )
+        self._stop.defer()
         # Looking at the step before keeps the devices busy meanwhile.
         if previous is not None:
           self._guard(number - 1, state, *previous)
@@ -153,43 +171,46 @@ class _Run:
         self._telemetry.advance(number)
         if number % run.log_every == 0 or number == run.steps:
           self._telemetry.scalars("train", number, {**metrics, **meter.read()})
-        epoch = self._config.valid.every_epochs * run.steps_per_epoch
-        if number % epoch == 0 or number == run.steps:
+        if _is_validated(self._config, number):
           watchdog.enter(f"step {number}: validation")
           self._guard(number, state, *previous)
-          self._save(number, state, self._validate(number, state))
+          self._save(number, state)
+          self.validate(number, state)
           meter.pause()
         elif number % run.save_every == 0:
           self._save(number, state)
-        if self._asked_to_stop(stop, number):
+        if self._asked_to_stop(number):
           self._guard(number, state, *previous)
           self._save(number, state)
           logging.warning("stopped at step %d; start again to go on", number)
           return
 
-  def _validate(self, number: int, state: TrainState) -> float:
+  def validate(self, number: int, state: TrainState) -> None:
+    """Validates the state of a step that is saved, or being saved.
+
+    Raises:
+      StoppedError: the run is asked to stop; a restart begins with this validation.
+    """
     valid, run = self._config.valid, self._config.run
     params = local_copy(state.params if state.ema is None else state.ema, self._mesh)
-    values = self._validator.loss(params)
+    values = self._validator.loss(params, self._stop.check)
     epoch = number // run.steps_per_epoch
     due = valid.scores_every_epochs and epoch % valid.scores_every_epochs == 0
     if self._config.objective.kind == "stems" and (due or number == run.steps):
-      values |= self._validator.scores(params)
+      values |= self._validator.scores(params, self._stop.check)
     self._telemetry.scalars("valid", number, values)
+    self._checkpoints.record_loss(number, float(values["loss"]))
     for index in range(valid.media):
       mixture, estimates = self._validator.example(params, index)
       log_example(self._telemetry, self._config, number, index, mixture, estimates)
-    return float(values["loss"])
 
-  def _save(
-    self, number: int, state: TrainState, valid_loss: float | None = None
-  ) -> None:
-    self._checkpoints.save(number, state, {**self._meta, "step": number}, valid_loss)
+  def _save(self, number: int, state: TrainState) -> None:
+    self._checkpoints.save(number, state, {**self._meta, "step": number})
 
-  def _asked_to_stop(self, stop: StopRequest, number: int) -> bool:
+  def _asked_to_stop(self, number: int) -> bool:
     if jax.process_count() > 1:
       return self._checkpoints.reached_preemption(number)
-    return stop.requested
+    return self._stop.requested
 
   def _guard(
     self, number: int, state: TrainState, metrics: dict, batch: source.Batch

@@ -1,11 +1,14 @@
 """What a run reports: JSONL and TensorBoard files, a progress bar or plain lines.
 
 Only process 0 writes. A failing disk is reported once and never stops the training.
+A run that goes on at a step drops what it reported after that step before it died: no
+step is reported twice.
 """
 
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,8 +25,23 @@ METRICS_FILE = "metrics.jsonl"
 class Telemetry:
   """Writer of metrics, audio and images of a run."""
 
-  def __init__(self, workdir: Path, steps: int, first_step: int, enabled: bool = True):
-    """Opens the files below `workdir`; does nothing at all when not enabled."""
+  def __init__(
+    self,
+    workdir: Path,
+    steps: int,
+    first_step: int,
+    validated: bool = True,
+    enabled: bool = True,
+  ):
+    """Opens the files below `workdir`; does nothing at all when not enabled.
+
+    Args:
+      workdir: the run's directory.
+      steps: steps of the whole run.
+      first_step: steps taken so far.
+      validated: whether the validation of the last of these, if any, is complete.
+      enabled: whether this process reports.
+    """
     self._enabled = enabled
     self._failed = False
     self._file: Any = None
@@ -31,13 +49,17 @@ class Telemetry:
     self._bar: tqdm | None = None
     if not enabled:
       return
-    self._guarded(lambda: self._open(Path(workdir)))
+    self._guarded(lambda: self._open(Path(workdir), first_step, validated))
     if sys.stderr.isatty():
       self._bar = tqdm(total=steps, initial=first_step, unit="step", dynamic_ncols=True)
 
-  def _open(self, workdir: Path) -> None:
+  def _open(self, workdir: Path, first_step: int, validated: bool) -> None:
+    _drop_repeated(workdir / METRICS_FILE, first_step, validated)
     self._file = (workdir / METRICS_FILE).open("a")
-    self._board = SummaryWriter(str(workdir / "tensorboard"))
+    # TensorBoard hides what earlier files hold from this step on.
+    self._board = SummaryWriter(
+      str(workdir / "tensorboard"), purge_step=first_step + validated
+    )
 
   def scalars(self, group: str, step: int, values: Mapping[str, Any]) -> None:
     """Logs values of a step: numbers, or vectors with one number per output.
@@ -115,6 +137,28 @@ class Telemetry:
       if not self._failed:
         logging.warning("metrics cannot be written (%s); training goes on", error)
       self._failed = True
+
+
+def _drop_repeated(file: Path, first_step: int, validated: bool) -> None:
+  """Drops lines of what will be repeated, and the line that a kill has torn."""
+  if not file.exists():
+    return
+
+  def stays(line: str) -> bool:
+    try:
+      report = json.loads(line)
+      step, group = report["step"], report["group"]
+    except (ValueError, KeyError, TypeError):
+      return False
+    repeated = group == "valid" and not validated
+    return step < first_step or (step == first_step and not repeated)
+
+  before = file.read_text(errors="replace")
+  after = "".join(f"{line}\n" for line in before.splitlines() if stays(line))
+  if after != before:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_text(after)
+    temporary.replace(file)
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:

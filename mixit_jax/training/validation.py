@@ -5,7 +5,7 @@ every song exactly once; only the results travel between hosts.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -59,16 +59,20 @@ class Validator:
     else:
       self._songs = find_songs(valid_songs_folder(config), config.data.stems)
 
-  def loss(self, params: Params) -> dict[str, Any]:
+  def loss(
+    self, params: Params, check: Callable[[], None] = lambda: None
+  ) -> dict[str, Any]:
     """Mean loss and metrics over the validation examples.
 
     Args:
       params: parameters whole on the local devices, see `local_copy`.
+      check: called before each batch; what it raises ends the validation.
     """
     # A host without a song must still add its zeros.
     sums: dict[str, Any] = {"loss": np.zeros(()), "weight": np.zeros(())}
     sharding = batch_sharding(self._mesh)
     for batch, weights in self._batches():
+      check()
       part = self._step(
         params, jax.device_put(batch, sharding), jax.device_put(weights, sharding)
       )
@@ -78,8 +82,14 @@ class Validator:
     weight = sums.pop("weight")
     return {name: value / weight for name, value in sums.items()}
 
-  def scores(self, params: Params) -> dict[str, Any]:
+  def scores(
+    self, params: Params, check: Callable[[], None] = lambda: None
+  ) -> dict[str, Any]:
     """uSDR and cSDR of whole validation songs (paper 4.3), median or mean over songs.
+
+    Args:
+      params: parameters whole on the local devices, see `local_copy`.
+      check: called before each batch of chunks; what it raises ends the validation.
 
     Returns:
       `usdr/<stem>` and `csdr/<stem>` in dB, and their means over the stems.
@@ -89,9 +99,14 @@ class Validator:
     separate = chunk_separator(self._separator, params, self._mesh)
     stems = len(config.data.stems)
     table = np.zeros((2, len(self._songs), stems))
+
+    def checked(chunks: np.ndarray) -> np.ndarray:
+      check()
+      return separate(chunks)
+
     for i, song in self._local_songs():
       estimates = separate_long(
-        separate, song.mixture, round(config.valid.chunk_seconds * rate),
+        checked, song.mixture, round(config.valid.chunk_seconds * rate),
         round(config.valid.hop_seconds * rate), batch=self._batch,
       )  # fmt: skip
       table[0, i] = usdr(song.references, estimates)

@@ -35,11 +35,21 @@ class WorkdirError(UserError):
 
 
 def write_json(path: Path, value: Any) -> None:
-  """Writes a JSON document atomically."""
-  path.parent.mkdir(parents=True, exist_ok=True)
+  """Writes a JSON document atomically.
+
+  Raises:
+    WorkdirError: the disk is full, or nothing may be written there.
+  """
   temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  temporary.write_text(json.dumps(value, indent=2) + "\n")
-  temporary.replace(path)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+      temporary.write_text(json.dumps(value, indent=2) + "\n")
+      temporary.replace(path)
+    finally:
+      temporary.unlink(missing_ok=True)
+  except OSError as error:
+    raise WorkdirError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_json(path: Path) -> Any:

@@ -99,9 +99,9 @@ def test_frozen_separator_trains_only_band_split_and_decoder(
       assert not np.array_equal(value, start["band_split"][name][key]), (name, key)
 
 
-def test_bad_batches_are_skipped_and_end_the_run_after_some(
-  music, tmp_path, caplog, monkeypatch
-):
+@pytest.fixture
+def poison(monkeypatch):
+  """Makes every batch not finite."""
   from mixit_jax.training import source
 
   def poisoned(batch):
@@ -110,6 +110,10 @@ def test_bad_batches_are_skipped_and_end_the_run_after_some(
     return {**part, "index": part["index"].astype(np.uint32)}
 
   monkeypatch.setattr(source, "device_part", poisoned)
+
+
+@pytest.mark.usefixtures("poison")
+def test_bad_batches_are_skipped_and_end_the_run_after_some(music, tmp_path, caplog):
   with (
     caplog.at_level(logging.WARNING),
     pytest.raises(UserError, match="3 steps in a row up to step 3"),
@@ -117,6 +121,13 @@ def test_bad_batches_are_skipped_and_end_the_run_after_some(
     train(pretrain_config(music, max_skips=3, save_every=100), tmp_path)
   assert "records [[" in caplog.text
   assert all(np.isfinite(leaf).all() for leaf in leaves(tmp_path, 4))
+
+
+@pytest.mark.usefixtures("poison")
+def test_skipped_steps_in_a_row_are_counted_across_a_restart(music, tmp_path):
+  train(pretrain_config(music, steps=2, max_skips=3), tmp_path)
+  with pytest.raises(UserError, match="3 steps in a row up to step 3"):
+    train(pretrain_config(music, max_skips=3), tmp_path)
 
 
 def test_data_that_has_changed_is_refused(music, pretrained, tmp_path):
