@@ -89,6 +89,8 @@ def _importable(arguments: Sequence[str]) -> Iterator[None]:
       file = (value if equals else following).partition(":")[0]
   root = str(Path(file).absolute().parent.parent)
   sys.path.insert(0, root)
+  # ml_collections would load a file into the module of the one before.
+  sys.modules.pop("config_config", None)
   try:
     yield
   finally:
