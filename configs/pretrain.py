@@ -7,9 +7,9 @@
 Paper: 150 epochs of 1000 steps, 64 mixtures of mixtures of 6 s in a step, 12 outputs.
 
   size    hours on 1 H200  on 8
-  small               9.0   1.1
-  medium             24.5   3.1
-  large              70.7   8.8
+  small               8.8   1.1
+  medium             24.1   3.0
+  large              69.9   8.7
 
 Hours are expected from operation counts, not measured: 45 % of the 790 TFLOP/s that an
 H200 reaches in bfloat16 matrix products, scaling without loss to 8; validation comes on

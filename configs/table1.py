@@ -8,12 +8,12 @@ the command of configs/pretrain.py first. Data is in data/musdb, other places ar
 --config.data.shards and --config.init.run.
 
   row  size    starts from  hours on 1 H200  on 8  uSDR / cSDR
-  S1   small   scratch                  2.8   0.3  8.28 / 8.40
-  S2   small   pre-trained              2.8   0.3  8.59 / 8.80
-  M1   medium  scratch                  7.8   1.0  8.75 / 9.04
-  M2   medium  pre-trained              7.8   1.0  9.30 / 9.46
-  L1   large   scratch                 22.9   2.9  9.21 / 9.58
-  L2   large   pre-trained             22.9   2.9  9.72 / 9.90
+  S1   small   scratch                  2.7   0.3  8.28 / 8.40
+  S2   small   pre-trained              2.7   0.3  8.59 / 8.80
+  M1   medium  scratch                  7.7   1.0  8.75 / 9.04
+  M2   medium  pre-trained              7.7   1.0  9.30 / 9.46
+  L1   large   scratch                 22.7   2.8  9.21 / 9.58
+  L2   large   pre-trained             22.7   2.8  9.72 / 9.90
 
 Scores are the paper's, mean over the stems of the MUSDB18-HQ test set; `evaluate` calls
 them usdr_per_channel and csdr. Hours are expected from operation counts, not measured:

@@ -13,11 +13,11 @@ starts from runs/pretrain-medium, on data/fma. Data for fine-tuning is in data/m
 other places are --config.data.shards and --config.init.run.
 
   row     hours of music  hours on 1 H200  on 8  uSDR / cSDR
-  none                 0              7.8   1.0  8.75 / 9.04
-  small               67              7.8   1.0  9.08 / 9.30
-  medium             209              7.8   1.0  9.29 / 9.40
-  large              890              7.8   1.0  9.30 / 9.46
-  full              8232              7.8   1.0  9.39 / 9.51
+  none                 0              7.7   1.0  8.75 / 9.04
+  small               67              7.7   1.0  9.08 / 9.30
+  medium             209              7.7   1.0  9.29 / 9.40
+  large              890              7.7   1.0  9.30 / 9.46
+  full              8232              7.7   1.0  9.39 / 9.51
 
 Scores are the paper's, mean over the stems of the MUSDB18-HQ test set; `evaluate` calls
 them usdr_per_channel and csdr. Hours are expected from operation counts, not measured:

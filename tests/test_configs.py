@@ -121,9 +121,10 @@ def test_hours_in_the_headers_follow_from_the_operations(module, rows):
   assert tuple(row for row, *_ in found) == rows
   for row, one, eight, _ in found:
     config = build(module, row)
-    flops = step_flops(config.model, config.example_samples, config.frozen)
-    seconds = flops * config.run.batch * config.run.steps
-    hours = seconds / (UTILIZATION * PRODUCTS_PER_SECOND) / 3600
+    flops = step_flops(
+      config.model, config.example_samples, config.run.batch, config.frozen
+    )
+    hours = flops * config.run.steps / (UTILIZATION * PRODUCTS_PER_SECOND) / 3600
     assert (one, eight) == (f"{hours:.1f}", f"{hours / 8:.1f}"), row
 
 

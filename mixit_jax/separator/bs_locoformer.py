@@ -7,6 +7,7 @@ A mixture's spectrogram is cut into bands of bins, each band becomes D features
 
 import math
 from dataclasses import dataclass, fields
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -195,36 +196,52 @@ class BandwiseNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """Normalizes x [B, T, K, D]."""
-    gain = self.param("gain", nn.initializers.ones, x.shape[2:])
-    bias = self.param("bias", nn.initializers.zeros, x.shape[2:])
+    """Normalizes x [K, B, T, D]."""
+    shape = (len(x), x.shape[-1])
+    gain = self.param("gain", nn.initializers.ones, shape)
+    bias = self.param("bias", nn.initializers.zeros, shape)
     x = x.astype(jnp.float32)
-    centered = x - jnp.mean(x, (1, 3), keepdims=True)
-    variance = jnp.mean(centered**2, (1, 3), keepdims=True)
+    centered = x - jnp.mean(x, (2, 3), keepdims=True)
+    variance = jnp.mean(centered**2, (2, 3), keepdims=True)
     normalized = centered * lax.rsqrt(variance + 1e-5)
-    return (normalized * gain[None, None] + bias[None, None]).astype(self.dtype)
+    y = normalized * gain[:, None, None] + bias[:, None, None]
+    return y.astype(self.dtype)
 
 
-class BandwiseDense(nn.Module):
-  """Linear layer with own weights for every band.
+class BandwiseWeights(nn.Module):
+  """Weights of a linear layer for every band.
 
   Attributes:
-    features: output features.
-    dtype: type of the computation.
+    bands: number of bands K.
+    dim: features D of its input.
+    features: of its output.
   """
 
+  bands: int
+  dim: int
   features: int
-  dtype: str
 
   @nn.compact
-  def __call__(self, x: Array) -> Array:
-    """Maps x [B, T, K, D] to [B, T, K, features]."""
-    bands, dim = x.shape[2:]
-    init = uniform_fan_in(dim)
-    kernel = self.param("kernel", init, (bands, dim, self.features))
-    bias = self.param("bias", init, (bands, self.features))
-    y = jnp.einsum("btkd,kde->btke", x, kernel.astype(self.dtype))
-    return y + bias.astype(self.dtype)[None, None]
+  def __call__(self) -> tuple[Array, Array]:
+    """Kernels [K, D, features] and biases [K, features]."""
+    init = uniform_fan_in(self.dim)
+    kernel = self.param("kernel", init, (self.bands, self.dim, self.features))
+    return kernel, self.param("bias", init, (self.bands, self.features))
+
+
+def bandwise_dense(x: Array, weights: tuple[Array, Array]) -> Array:
+  """Maps x [K, B, T, D] to [K, B, T, E] in its own type, each band for itself."""
+  kernel, bias = (w.astype(x.dtype) for w in weights)
+  return jnp.einsum("kbtd,kde->kbte", x, kernel) + bias[:, None, None]
+
+
+def composed(
+  first: tuple[Array, Array], second: tuple[Array, Array]
+) -> tuple[Array, Array]:
+  """Weights of one linear layer that does what two in a row do."""
+  product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+  kernel = product("kde,kef->kdf", first[0], second[0])
+  return kernel, product("ke,kef->kf", first[1], second[0]) + second[1]
 
 
 class BandSplit(nn.Module):
@@ -248,12 +265,14 @@ class BandSplit(nn.Module):
     for index, (count, width) in enumerate(band_runs(c.bands)):
       run = x[:, :, start : start + count * width]
       run = run.reshape(*x.shape[:2], count, width * x.shape[-1])
+      run = jnp.moveaxis(run, 2, 0)
       run = BandwiseNorm(c.compute_dtype(), name=f"norm_{index}")(run)
-      features.append(
-        BandwiseDense(c.embed_dim, c.compute_dtype(), name=f"dense_{index}")(run)
+      weights = BandwiseWeights(
+        count, run.shape[-1], c.embed_dim, name=f"dense_{index}"
       )
+      features.append(bandwise_dense(run, weights()))
       start += count * width
-    return jnp.concatenate(features, 2)
+    return jnp.moveaxis(jnp.concatenate(features), 0, 2)
 
 
 class MaskDecoder(nn.Module):
@@ -269,18 +288,22 @@ class MaskDecoder(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Maps features [B, T, K, D] to masks [B, N, C, T, F], complex64."""
     c = self.config
-    x = BandwiseNorm(c.compute_dtype(), name="norm")(x)
-    x = BandwiseDense(4 * c.embed_dim, c.compute_dtype(), name="expand")(x)
-    x = jnp.tanh(BandwiseDense(4 * c.embed_dim, c.compute_dtype(), name="hidden")(x))
+    # Bands first: one large matrix product for each, and nothing large to transpose.
+    x = BandwiseNorm(c.compute_dtype(), name="norm")(jnp.moveaxis(x, 2, 0))
+    bands, hidden = len(c.bands), 4 * c.embed_dim
+    # No nonlinearity stands between these two layers.
+    expand = BandwiseWeights(bands, c.embed_dim, hidden, name="expand")()
+    mix = BandwiseWeights(bands, hidden, hidden, name="hidden")()
+    x = jnp.tanh(bandwise_dense(x, composed(expand, mix)))
     masks, start = [], 0
     parts = (2, c.num_sources, c.num_channels)
     for index, (count, width) in enumerate(band_runs(c.bands)):
-      run = x[:, :, start : start + count]
       features = 2 * math.prod(parts) * width
-      run = BandwiseDense(features, c.compute_dtype(), name=f"mask_{index}")(run)
+      weights = BandwiseWeights(count, hidden, features, name=f"mask_{index}")
+      run = bandwise_dense(x[start : start + count], weights())
       value, gate = jnp.split(run, 2, -1)
-      mask = (value * nn.sigmoid(gate)).reshape(*x.shape[:2], count, *parts, width)
-      mask = jnp.transpose(mask, (3, 0, 4, 5, 1, 2, 6))  # [2, B, N, C, T, count, width]
+      mask = (value * nn.sigmoid(gate)).reshape(*run.shape[:3], *parts, width)
+      mask = jnp.transpose(mask, (3, 1, 4, 5, 2, 0, 6))  # [2, B, N, C, T, count, width]
       masks.append(mask.reshape(*mask.shape[:5], -1))
       start += count
     real, imag = jnp.concatenate(masks, -1).astype(jnp.float32)

@@ -11,53 +11,60 @@ from collections.abc import Iterable
 from mixit_jax.separator.bs_locoformer import SeparatorConfig, num_frames
 
 
-def forward_flops(config: SeparatorConfig, samples: int) -> dict[str, float]:
-  """Operations to separate one mixture.
+def forward_flops(
+  config: SeparatorConfig, samples: int, batch: int = 1
+) -> dict[str, float]:
+  """Operations to separate a batch of mixtures.
 
   Args:
     config: sizes of the separator.
-    samples: length L of the mixture.
+    samples: length L of the mixtures.
+    batch: number of mixtures B.
 
   Returns:
     Operations of each part: "band_split", "feed_forward", "attention" (its linear
     layers too), "decoder" and "fourier" (STFT and its inverse).
   """
   c = config
-  frames, bands = num_frames(samples, c.n_fft, c.hop), len(c.bands)
+  length, bands = num_frames(samples, c.n_fft, c.hop), len(c.bands)
+  frames = batch * length
   places = frames * bands
   # Both paths of every block: two feed-forward layers of two convolutions each.
   tap = c.embed_dim * 2 * c.ffn_dim + c.ffn_dim * c.embed_dim
   feed_forward = 2 * 2 * places * c.kernel_size * tap
   linear = 2 * places * 4 * c.embed_dim**2
   # Logits and weighted sums of each query with the keys of its sequence.
-  frequency, time = (4 * places * length * c.embed_dim for length in (bands, frames))
+  weights = 4 * places * (bands + length) * c.embed_dim
   bins = c.n_fft // 2 + 1
   parts = 2 * c.num_channels  # real and imaginary
   hidden = 4 * c.embed_dim
-  layers = bands * (c.embed_dim * hidden + hidden**2)
-  transforms = c.num_channels * (1 + c.num_sources) * (frames + 1)
+  masks = bins * hidden * 2 * parts * c.num_sources
+  # The first two layers of the decoder are composed once for the whole batch.
+  composition = bands * c.embed_dim * hidden**2
+  transforms = c.num_channels * (frames + batch + c.num_sources * frames)
   return {
     "band_split": 2.0 * frames * bins * parts * c.embed_dim,
     "feed_forward": 2.0 * c.num_blocks * feed_forward,
-    "attention": 1.0 * c.num_blocks * (2 * linear + frequency + time),
-    "decoder": 2.0 * frames * (layers + bins * hidden * 2 * parts * c.num_sources),
+    "attention": 1.0 * c.num_blocks * (2 * linear + weights),
+    "decoder": 2.0 * (frames * (bands * c.embed_dim * hidden + masks) + composition),
     "fourier": transforms * 2.5 * c.n_fft * math.log2(c.n_fft),
   }
 
 
 def step_flops(
-  config: SeparatorConfig, samples: int, frozen: Iterable[str] = ()
+  config: SeparatorConfig, samples: int, batch: int, frozen: Iterable[str] = ()
 ) -> float:
-  """Operations of one example of a training step, forward and backward.
+  """Operations of a training step, forward and backward.
 
   The gradients of a layer cost its forward pass twice, for its input and for its
   parameters; the second part falls away where the parameters are frozen.
 
   Args:
     config: sizes of the separator.
-    samples: length L of the example.
+    samples: length L of the examples.
+    batch: examples of the step.
     frozen: groups of parameters that do not train ("blocks").
   """
-  parts = forward_flops(config, samples)
+  parts = forward_flops(config, samples, batch)
   blocks = parts.pop("feed_forward") + parts.pop("attention")
   return 3 * sum(parts.values()) + (2 if "blocks" in frozen else 3) * blocks

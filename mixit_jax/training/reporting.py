@@ -22,8 +22,8 @@ class Meter:
 
   def __init__(self, config: Config):
     self._batch = config.run.batch
-    self._flops = config.run.batch * step_flops(
-      config.model, config.example_samples, config.frozen
+    self._flops = step_flops(
+      config.model, config.example_samples, self._batch, config.frozen
     )
     peaks = [peak_flops(device) or 0.0 for device in jax.devices()]
     self._peak = sum(peaks) if all(peaks) else None

@@ -32,7 +32,7 @@ def test_speed_since_the_last_reading(clock, monkeypatch):
     assert values["seconds_per_step"] == pytest.approx(0.4)
     assert values["examples_per_second"] == pytest.approx(20)
     assert values["share_waiting_for_data"] == pytest.approx(0.25)
-    flops = 20 * step_flops(config.model, config.example_samples)
+    flops = step_flops(config.model, config.example_samples, 8) * 5 / 2
     assert values["flops_per_second"] == pytest.approx(flops)
     peak = jax.device_count() * 1e9
     assert values["share_of_peak"] == pytest.approx(flops / peak)
