@@ -28,6 +28,11 @@ def test_every_bit_counts_and_so_does_the_place():
   assert len(values) == 66
 
 
+def test_signs_that_change_in_pairs_show():
+  matrix = TREE["matrix"][:4, :4]
+  assert checksums([matrix]) != checksums([-matrix])
+
+
 @pytest.mark.parametrize("fsdp", [1, 4])
 def test_devices_do_not_matter(fsdp):
   mesh = make_mesh(MeshConfig(fsdp=fsdp))

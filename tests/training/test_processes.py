@@ -1,80 +1,104 @@
 """Two real processes against one: the same recipe, the same losses."""
 
-import json
-import os
+import re
+import shutil
+import signal
 import socket
-import subprocess
-import sys
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
+from training.lives import Life, live, reports
 
-CONFIG = """
-import sys
-sys.path.insert(0, {tests!r})
-from training.tiny import pretrain_config, finetune_config
-from mixit_jax.training.config import config_dict
+from mixit_jax.training.checkpoints import checkpoint_steps, valid_losses
 
-def get_config(kind):
-  make = pretrain_config if kind == "mixit" else finetune_config
-  return config_dict(make({music!r}))
-"""
+BASE = {"valid.media": 0}
 
 
-def start(config, workdir, kind, devices, process=None, count=2, port=0):
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-  }
-  distributed = "off"
-  if process is not None:
-    distributed = "on"
-    environment |= {
-      "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-      "JAX_NUM_PROCESSES": str(count),
-      "JAX_PROCESS_ID": str(process),
-    }
-  command = [
-    sys.executable, "-m", "mixit_jax.main", f"--config={config}:{kind}",
-    f"--workdir={workdir}", f"--config.mesh.distributed={distributed}",
-    "--config.mesh.fsdp=2", "--config.run.steps=4", "--config.run.log_every=1",
-    "--config.valid.media=0",
-  ]  # fmt: skip
-  return subprocess.Popen(
-    command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-  )
+def free_port():
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    return free.getsockname()[1]
 
 
-def finish(process):
-  try:
-    _, errors = process.communicate(timeout=400)
-  except subprocess.TimeoutExpired:
-    process.kill()
-    raise
-  assert process.returncode == 0, errors[-3000:]
+def two_lives(music, workdir, stop=None, moment="train step 2:", **options):
+  """Two processes of two devices each to their end; returns what each has said.
+
+  Args:
+    music: folder of the tiny data set.
+    workdir: the run's directory.
+    stop: numbers of the processes that get SIGTERM.
+    moment: what the first process says before that.
+    **options: see `Life`.
+  """
+  port = free_port()
+  with ExitStack() as stack:
+    lives = [
+      stack.enter_context(
+        Life(music, workdir, devices=2, cluster=(port, i), base=BASE, **options)
+      )
+      for i in range(2)
+    ]
+    if stop:
+      assert lives[0].wait_for(lives[0].said(moment))
+      for number in stop:
+        lives[number].process.send_signal(signal.SIGTERM)
+    return [life.wait() for life in lives]
 
 
-def losses(workdir):
-  lines = [
-    json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()
-  ]
-  return [line["loss"] for line in lines]
+def stopped_at(said):
+  return int(re.search(r"stopped at step (\d+)", said)[1])
+
+
+def losses(run, group="train"):
+  return {report["step"]: report["loss"] for report in reports(run, group)}
+
+
+def assert_same_losses(run, reference):
+  for group in ("train", "valid"):
+    assert losses(run, group) == pytest.approx(losses(reference, group), abs=2e-3)
+  assert valid_losses(run) == pytest.approx(valid_losses(reference), abs=2e-3)
+
+
+def test_two_processes_stop_together_go_on_and_train_like_one(
+  music, pretrained, tmp_path
+):
+  run = tmp_path / "run"
+  said = two_lives(music, run, stop=[1])
+  step = stopped_at(said[0])
+  assert stopped_at(said[1]) == step < 8
+  assert checkpoint_steps(run)[-1] == step
+  two_lives(music, run)
+  assert_same_losses(run, pretrained)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["mixit", "stems"])
-def test_two_processes_train_like_one(kind, music, tmp_path):
-  config = tmp_path / "config.py"
-  tests = Path(__file__).parent.parent
-  config.write_text(CONFIG.format(tests=str(tests), music=str(music)))
-  finish(start(config, tmp_path / "one", kind, devices=4))
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    port = free.getsockname()[1]
-  two = [
-    start(config, tmp_path / "two", kind, devices=2, process=i, port=port)
-    for i in range(2)
-  ]
-  for process in two:
-    finish(process)
-  assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=2e-3)
+@pytest.mark.parametrize("stop", [[0], [0, 1]])
+def test_two_processes_that_are_stopped_at_once_take_one_step(music, tmp_path, stop):
+  run = tmp_path / "run"
+  said = two_lives(music, run, stop=stop, moment="process 0 of 2")
+  assert stopped_at(said[0]) == stopped_at(said[1]) <= 2
+  assert checkpoint_steps(run) == [stopped_at(said[0])]
+
+
+@pytest.mark.slow
+def test_a_run_moves_from_two_processes_to_one_and_back(music, pretrained, tmp_path):
+  run = tmp_path / "run"
+  two_lives(music, run, stop=[0, 1])
+  one = {**BASE, "run.steps": 6}
+  assert "resuming" in live(music, run, devices=4, base=one)
+  for step in set(checkpoint_steps(run)) - {4, 6}:
+    shutil.rmtree(run / "checkpoints" / str(step))
+  two_lives(music, run)
+  assert losses(run) == pytest.approx(losses(pretrained), abs=2e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_select_channels_and_finetune_like_one(
+  music, pretrained, tmp_path
+):
+  options = {"kind": "stems", "overrides": {"init.run": pretrained, "run.steps": 4}}
+  live(music, tmp_path / "one", devices=4, base=BASE, **options)
+  two_lives(music, tmp_path / "two", **options)
+  assert_same_losses(tmp_path / "two", tmp_path / "one")
+  name = "channel_selection.json"
+  assert (tmp_path / "two" / name).read_text() == (tmp_path / "one" / name).read_text()
