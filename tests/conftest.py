@@ -32,7 +32,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 # The longest files, first to be handed to a worker: the others fill up the rest.
-LONGEST = ("test_real_music", "test_loop", "test_steps", "test_torch_witness")
+LONGEST = (
+  "test_real_music",
+  "test_restarts",
+  "test_loop",
+  "test_steps",
+  "test_torch_witness",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -59,6 +59,8 @@ def assert_same_losses(run, reference):
   assert valid_losses(run) == pytest.approx(valid_losses(reference), abs=2e-3)
 
 
+# Every life compiles anew: JAX finds no program of several processes in its cache.
+@pytest.mark.slow
 def test_two_processes_stop_together_go_on_and_train_like_one(
   music, pretrained, tmp_path
 ):
