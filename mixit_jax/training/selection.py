@@ -53,7 +53,7 @@ def select_channels(
         # Always the same shape, so that it is compiled once.
         mixtures = np.stack([mixture for _, mixture in part])
         padding = ((0, batch - len(part)), (0, 0), (0, 0))
-        estimates = separate(np.pad(mixtures, padding))
+        estimates = np.asarray(separate(np.pad(mixtures, padding)))
         yield from (
           (references, estimate)
           for (references, _), estimate in zip(part, estimates, strict=False)

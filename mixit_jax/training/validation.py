@@ -100,7 +100,7 @@ class Validator:
     stems = len(config.data.stems)
     table = np.zeros((2, len(self._songs), stems))
 
-    def checked(chunks: np.ndarray) -> np.ndarray:
+    def checked(chunks: np.ndarray) -> jax.Array:
       check()
       return separate(chunks)
 
@@ -124,7 +124,7 @@ class Validator:
       mixture = self._pairs[index]["segments"].sum(axis=0)
     separate = chunk_separator(self._separator, params, self._mesh)
     batch = np.repeat(mixture[None], self._batch, axis=0)
-    return mixture, separate(batch)[0]
+    return mixture, np.asarray(separate(batch))[0]
 
   def _batches(self) -> Iterator[tuple[Batch, np.ndarray]]:
     """This host's validation batches, each with the weights of its examples."""
