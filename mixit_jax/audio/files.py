@@ -4,6 +4,7 @@ How files are decoded stands in `decoding`.
 """
 
 import contextlib
+import shutil
 import uuid
 import warnings
 from pathlib import Path
@@ -140,9 +141,10 @@ def write_audio(
         file.write(audio[:, start : start + _BLOCK].T.astype(np.float32, order="C"))
     temporary.replace(path)
   except (soundfile.SoundFileError, OSError, ValueError, AssertionError) as error:
+    full = _is_full(path.parent, _BLOCK * len(audio) * sample_bytes)
     raise AudioError(
       f"{path}: cannot write {len(audio)} channels at {sample_rate} Hz as"
-      f" {file_format} {subtype}: {one_line(error)}"
+      f" {file_format} {subtype}: {'the disk is full' if full else one_line(error)}"
     ) from error
   finally:
     with contextlib.suppress(OSError):
@@ -176,6 +178,14 @@ def find_audio(folder: Path) -> list[Path]:
   if not found:
     raise UserError(f"{folder}: holds no audio file (wav, flac, mp3, ogg, m4a, ...)")
   return found
+
+
+def _is_full(folder: Path, needed: int) -> bool:
+  """Whether a folder has no room for some bytes; libsndfile does not tell."""
+  try:
+    return shutil.disk_usage(folder).free < needed
+  except OSError:  # the folder could not be made
+    return False
 
 
 def _best_subtype(file_format: str) -> str:

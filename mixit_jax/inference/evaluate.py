@@ -3,12 +3,14 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixit_jax.data.ahead import one_ahead
 from mixit_jax.data.songs import Song, find_songs, read_song
 from mixit_jax.errors import UserError
 from mixit_jax.inference.model import Model
@@ -32,7 +34,7 @@ class Evaluation:
     songs: names of the songs.
     estimates: score name to dB of the estimates [songs, N]; NaN where a stem is silent.
     mixture: the same of the unprocessed mixture in place of every estimate.
-    seconds: wall time of separation, reading and scoring not counted.
+    seconds: wall time of separation; reading and scoring of other songs run beside it.
     audio_seconds: length of all songs.
   """
 
@@ -76,10 +78,20 @@ class Evaluation:
     return summary
 
 
+class _Separated(NamedTuple):
+  """A song and the estimates [N, C, L] of its stems."""
+
+  song: Song
+  estimates: np.ndarray
+
+
 def evaluate(
   model: Model, songs: Path, progress: Callable[[str], None] = lambda _: None
 ) -> Evaluation:
   """Separates and scores every song of a folder.
+
+  While a song is separated, the next one is read and the one before is scored in other
+  threads; no more than one waits on either side.
 
   Args:
     model: a separator whose outputs are stems.
@@ -94,26 +106,40 @@ def evaluate(
       f"the {model.config.num_sources} outputs of a pre-trained model have no names; "
       "fine-tune it, or see which output is which stem with `mixit-jax select-channels`"
     )
-  names: list[str] = []
-  rows: dict[str, list[dict[str, np.ndarray]]] = {"estimates": [], "mixture": []}
+  folders = find_songs(songs, model.stems)
+  rate, channels = model.sample_rate, model.config.num_channels
   seconds = audio_seconds = 0.0
-  for folder in find_songs(songs, model.stems):
-    progress(folder.name)
-    song = read_song(folder, model.stems, model.sample_rate, model.config.num_channels)
-    begun = time.perf_counter()
-    estimates = model.separate_mixture(song.mixture)
-    seconds += time.perf_counter() - begun
-    audio_seconds += song.mixture.shape[-1] / model.sample_rate
-    names.append(song.name)
-    rows["estimates"].append(_scores(song, estimates, model.sample_rate))
-    unprocessed = np.broadcast_to(song.mixture[None], song.references.shape)
-    rows["mixture"].append(_scores(song, unprocessed, model.sample_rate))
+
+  def read(folder: Path) -> Song:
+    return read_song(folder, model.stems, rate, channels)
+
+  def separated() -> Generator[_Separated, None, None]:
+    nonlocal seconds, audio_seconds
+    with closing(one_ahead(read, folders)) as read_songs:
+      for song in read_songs:
+        progress(song.name)
+        begun = time.perf_counter()
+        estimates = model.separate_mixture(song.mixture)
+        seconds += time.perf_counter() - begun
+        audio_seconds += song.mixture.shape[-1] / rate
+        yield _Separated(song, estimates)
+
+  def score(one: _Separated) -> dict[str, dict[str, np.ndarray]]:
+    unprocessed = np.broadcast_to(one.song.mixture[None], one.song.references.shape)
+    return {
+      "estimates": _scores(one.song, one.estimates, rate),
+      "mixture": _scores(one.song, unprocessed, rate),
+    }
+
+  with closing(separated()) as results, closing(one_ahead(score, results)) as scored:
+    rows = list(scored)
   tables = {
-    kind: {score: np.stack([row[score] for row in songs]) for score in SCORES}
-    for kind, songs in rows.items()
+    kind: {name: np.stack([row[kind][name] for row in rows]) for name in SCORES}
+    for kind in ("estimates", "mixture")
   }
+  names = tuple(folder.name for folder in folders)
   return Evaluation(
-    model.stems, tuple(names), tables["estimates"], tables["mixture"], seconds,
+    model.stems, names, tables["estimates"], tables["mixture"], seconds,
     audio_seconds,
   )  # fmt: skip
 

@@ -1,11 +1,23 @@
 """Separating files into files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
-from mixit_jax.audio.files import find_audio, write_audio
+import numpy as np
+
+from mixit_jax.audio.files import find_audio, read_audio, write_audio
+from mixit_jax.data.ahead import one_ahead
 from mixit_jax.errors import UserError
 from mixit_jax.inference.model import Model
+
+
+class _Result(NamedTuple):
+  """Estimates [N, C, L] and the folder they go to."""
+
+  folder: Path
+  estimates: np.ndarray
 
 
 def separate_files(
@@ -17,7 +29,9 @@ def separate_files(
 ) -> list[Path]:
   """Separates recordings into `<out>/<recording>/<stem>.<suffix>`.
 
-  A file that cannot be read does not keep the others from being separated.
+  While a recording is separated, the next one is read and the stems of the one before
+  are written in other threads; no more than one waits on either side. A file that
+  cannot be read does not keep the others from being separated.
 
   Args:
     model: the separator.
@@ -30,26 +44,42 @@ def separate_files(
     The folders that were written.
 
   Raises:
-    UserError: after all others are done, naming the files that could not be read.
+    UserError: after all others are done, naming the files that could not be read; or
+      a file cannot be written, which ends it at once.
   """
   files = [
     file
     for recording in recordings
     for file in (find_audio(recording) if recording.is_dir() else [recording])
   ]
-  written: list[Path] = []
   failed: list[str] = []
-  for file in files:
+
+  def read(file: Path) -> np.ndarray | UserError:
     try:
-      stems = model.separate(file)
+      return read_audio(file, model.sample_rate, model.config.num_channels)
     except UserError as error:
-      failed.append(str(error))
-      continue
-    folder = _free_name(out, file, written)
-    for name, audio in stems.items():
-      write_audio(folder / f"{name}.{suffix}", audio, model.sample_rate)
-    written.append(folder)
-    progress(str(folder))
+      return error
+
+  def results() -> Generator[_Result, None, None]:
+    taken: list[Path] = []
+    with closing(one_ahead(read, files)) as mixtures:
+      for file, mixture in zip(files, mixtures, strict=True):
+        if isinstance(mixture, UserError):
+          failed.append(str(mixture))
+          continue
+        taken.append(_free_name(out, file, taken))
+        yield _Result(taken[-1], model.separate_mixture(mixture))
+
+  def write(result: _Result) -> Path:
+    for name, audio in zip(model.stems, result.estimates, strict=True):
+      write_audio(result.folder / f"{name}.{suffix}", audio, model.sample_rate)
+    return result.folder
+
+  written: list[Path] = []
+  with closing(results()) as separated, closing(one_ahead(write, separated)) as folders:
+    for folder in folders:
+      written.append(folder)
+      progress(str(folder))
   if failed:
     raise UserError(f"{len(failed)} of {len(files)} not separated: {'; '.join(failed)}")
   return written

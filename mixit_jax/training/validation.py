@@ -6,7 +6,6 @@ every song exactly once; only the results travel between hosts.
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from mixit_jax.data.ahead import one_ahead
 from mixit_jax.data.batches import host_batches
 from mixit_jax.data.mixtures import mixture_pairs
 from mixit_jax.data.songs import Song, find_songs, read_song, song_chunks
@@ -155,14 +155,8 @@ class Validator:
   def _local_songs(self) -> Iterator[tuple[int, Song]]:
     """This host's songs with their numbers, the next one read ahead."""
     mine = range(jax.process_index(), len(self._songs), jax.process_count())
-    with ThreadPoolExecutor(1) as reader:
-      ahead = [reader.submit(self._read, self._songs[i]) for i in mine[:1]]
-      for place, i in enumerate(mine):
-        song = ahead.pop().result()
-        ahead = [
-          reader.submit(self._read, self._songs[j]) for j in mine[place + 1 : place + 2]
-        ]
-        yield i, song
+    songs = one_ahead(lambda i: self._read(self._songs[i]), mine)
+    return zip(mine, songs, strict=True)
 
   def _read(self, folder: Path) -> Song:
     model = self._config.model
