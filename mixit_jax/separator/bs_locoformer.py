@@ -301,13 +301,25 @@ class MaskDecoder(nn.Module):
       features = 2 * math.prod(parts) * width
       weights = BandwiseWeights(count, hidden, features, name=f"mask_{index}")
       run = bandwise_dense(x[start : start + count], weights())
-      value, gate = jnp.split(run, 2, -1)
-      mask = (value * nn.sigmoid(gate)).reshape(*run.shape[:3], *parts, width)
-      mask = jnp.transpose(mask, (3, 1, 4, 5, 2, 0, 6))  # [2, B, N, C, T, count, width]
-      masks.append(mask.reshape(*mask.shape[:5], -1))
+      masks.append(_gated_masks(run, parts))
       start += count
     real, imag = jnp.concatenate(masks, -1).astype(jnp.float32)
     return lax.complex(real, imag)
+
+
+# The backward pass keeps the input alone and computes the gate again.
+@partial(jax.checkpoint, static_argnums=1)
+def _gated_masks(run: Array, parts: tuple[int, int, int]) -> Array:
+  """Maps values and gates [K, B, T, 2 * 2NCW] of K bands to masks [2, B, N, C, T, KW].
+
+  Args:
+    run: output of the last layer for bands of one width W.
+    parts: 2 for real and imaginary part, N and C.
+  """
+  value, gate = jnp.split(run, 2, -1)
+  mask = (value * nn.sigmoid(gate)).reshape(*run.shape[:3], *parts, -1)
+  mask = jnp.transpose(mask, (3, 1, 4, 5, 2, 0, 6))
+  return mask.reshape(*mask.shape[:5], -1)
 
 
 class Separator(nn.Module):
@@ -337,6 +349,7 @@ class Separator(nn.Module):
       split_rngs={"params": True},
       in_axes=(0, nn.broadcast),
       length=c.num_blocks,
+      check_constancy_invariants=False,
       unroll=1 if c.scan_blocks else c.num_blocks,
     )(c.locoformer_settings())
     self.decoder = MaskDecoder(c)

@@ -16,7 +16,7 @@ from mixit_jax.separator.convolution import correlate
 # Results of the matrix products: a policy may save them and recompute the rest.
 SAVED_PRODUCTS = ("expanded", "contracted", "qkv", "attended", "projected")
 
-# Attention weights of one head that a CPU computes at a time: more leave its caches.
+# Attention weights that a CPU computes at a time: more leave its caches.
 _WEIGHTS_AT_ONCE = 2**22
 
 Initializer = Callable[..., Array]
@@ -188,18 +188,19 @@ class SelfAttention(nn.Module):
       weights = dropout(weights, self.attention_dropout, fold_in_each(keys, number), 0)
       return (jnp.einsum("bts,bsd->btd", weights, v) / total).astype(self.dtype)
 
-    # [S, heads], and q, k, v as [S, heads, B, L, D / heads].
-    numbers = jnp.arange(sequences * self.num_heads).reshape(sequences, -1)
-    parts = [jnp.transpose(part, (1, 3, 0, 2, 4)) for part in self._heads(qkv)]
+    # q, k, v as [heads S, B, L, D / heads].
+    q, k, v = (
+      jnp.transpose(part, (3, 1, 0, 2, 4)).reshape(-1, batch, length, part.shape[-1])
+      for part in self._heads(qkv)
+    )
+    numbers = jnp.arange(len(q))
     if jax.default_backend() == "cpu":
-      attended = _map_in_groups(
-        lambda *one: jnp.stack([attend(*head) for head in zip(*one, strict=True)]),
-        max(1, _WEIGHTS_AT_ONCE // (batch * length**2)),
-        (numbers, *parts),
-      )
+      size = max(1, _WEIGHTS_AT_ONCE // (batch * length**2))
+      attended = _map_in_groups(attend, size, (numbers, q, k, v))
     else:
-      attended = jax.vmap(jax.vmap(attend))(numbers, *parts)
-    return jnp.transpose(attended, (2, 0, 3, 1, 4)).reshape(*qkv.shape[:3], -1)
+      attended = jax.vmap(attend)(numbers, q, k, v)
+    attended = attended.reshape(self.num_heads, sequences, *attended.shape[1:])
+    return jnp.transpose(attended, (2, 1, 3, 0, 4)).reshape(*qkv.shape[:3], -1)
 
   def _heads(self, qkv: Array) -> list[Array]:
     """Cuts qkv [..., 3D] into q, k and v [..., heads, D / heads]."""

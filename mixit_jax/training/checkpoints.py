@@ -45,6 +45,7 @@ class Checkpoints:
   def __init__(self, workdir: Path, keep_latest: int = 2, keep_best: int = 5):
     self._workdir = Path(workdir).absolute()
     _drop_damaged_losses(self._workdir)
+    _write_whole_arrays()
     policies = [
       checkpoint_managers.LatestN(keep_latest),
       checkpoint_managers.BestN(
@@ -206,6 +207,16 @@ class Checkpoints:
     finally:
       with contextlib.suppress(*_SAVE_ERRORS):  # the one that `wait` has raised
         self._manager.close()
+
+
+def _write_whole_arrays() -> None:
+  """Keeps a single process from dividing its writing among its devices.
+
+  Orbax compiles a program for each slice of each array to do so, which takes much
+  longer than the writing. Several processes share the work, as Orbax means it to be.
+  """
+  handler = ocp.type_handlers.ArrayHandler(use_replica_parallel=jax.process_count() > 1)
+  ocp.type_handlers.register_type_handler(jax.Array, handler, override=True)
 
 
 def checkpoint_steps(run: Path) -> list[int]:

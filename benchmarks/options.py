@@ -1,0 +1,50 @@
+"""Command lines of the benchmarks, with defaults that fit the device."""
+
+import argparse
+import subprocess
+import sys
+from typing import Any
+
+_PROBE = "import jax; print(jax.default_backend())"
+
+# What one run takes some seconds for.
+_ON_CPU = {
+  "size": "small", "seconds": 3.0, "batch": 1, "dtype": "float32", "remat": "dots",
+  "rounds": 5,
+}  # fmt: skip
+# The paper's pre-training step.
+_ON_ACCELERATOR = {
+  "size": "medium", "seconds": 6.0, "batch": 64, "dtype": "bfloat16", "remat": "dots",
+  "rounds": 10,
+}  # fmt: skip
+
+
+def parser(description: str | None, *names: str, **defaults: Any) -> Any:
+  """Parser of the options named, and of `--save` and `--no-torch`.
+
+  Args:
+    description: of the command.
+    *names: options from the list above.
+    **defaults: further options with their default values.
+  """
+  on_cpu = platform() == "cpu"
+  chosen = _ON_CPU if on_cpu else _ON_ACCELERATOR
+  options = argparse.ArgumentParser(
+    description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+  )
+  for name, default in {**{n: chosen[n] for n in names}, **defaults}.items():
+    options.add_argument(
+      "--" + name.replace("_", "-"), type=type(default), default=default
+    )
+  options.add_argument("--save", action="store_true", help="write JSON to results/")
+  options.add_argument("--no-torch", action="store_true", help="without the baseline")
+  options.set_defaults(apart=not on_cpu)
+  return options
+
+
+def platform() -> str:
+  """JAX's platform, found in a process of its own: this one must take no memory."""
+  found = subprocess.run(
+    [sys.executable, "-c", _PROBE], check=True, capture_output=True, text=True
+  )
+  return found.stdout.strip()

@@ -1,0 +1,110 @@
+"""Results of a contest as a table and as JSON."""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contest import Result
+
+RESULTS = Path(__file__).parent / "results"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
+
+
+def facts() -> dict[str, Any]:
+  """The machine, the versions and the date."""
+  import jax  # not before the contestants' processes have ended
+
+  versions = {}
+  for package in _PACKAGES:
+    try:
+      versions[package] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      continue
+  device = jax.devices()[0]
+  kind = _processor() if device.platform == "cpu" else device.device_kind
+  return {
+    "device": kind,
+    "devices": 1 if device.platform == "cpu" else jax.device_count(),
+    "cores": len(os.sched_getaffinity(0)),
+    "versions": {"python": platform.python_version(), **versions},
+    "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+  }
+
+
+def rows(
+  results: Sequence[Result], work: float, peak: float | None
+) -> list[dict[str, Any]]:
+  """One row for each contestant.
+
+  Args:
+    results: of the contest; the first one is the package's own.
+    work: floating point operations of one run.
+    peak: operations per second of a matrix product measured in the same contest.
+  """
+  table: list[dict[str, Any]] = []
+  for result in results:
+    row: dict[str, Any] = {"name": result.name}
+    if result.problem:
+      table.append(row | {"problem": result.problem})
+      continue
+    row |= {
+      "median_seconds": round(result.median, 5),
+      "spread": round(result.spread, 3),
+      "runs": len(result.seconds),
+      "prepare_seconds": round(result.seconds_to_prepare, 2),
+      "memory_gib": round(result.memory / 2**30, 3),
+    }
+    if work:
+      row["tflops"] = round(work / result.median / 1e12, 4)
+    if work and peak:
+      row["share_of_peak"] = round(work / result.median / peak, 3)
+    if not results[0].problem:
+      row["ours_is_faster"] = round(_paired_ratio(results[0], result), 3)
+    table.append(row)
+  return table
+
+
+def show(title: str, table: Sequence[Mapping[str, Any]]) -> None:
+  """Prints rows as a Markdown table."""
+  columns = list(dict.fromkeys(key for row in table for key in row))
+  print(f"\n{title}\n")
+  print("| " + " | ".join(columns) + " |")
+  print("|" + " --- |" * len(columns))
+  for row in table:
+    print("| " + " | ".join(str(row.get(key, "")) for key in columns) + " |")
+
+
+def save(name: str, settings: argparse.Namespace, tables: Mapping[str, Any]) -> Path:
+  """Writes settings, facts and tables to `results/<name>-<device>.json`."""
+  known = facts()
+  device = re.sub(r"[^a-z0-9]+", "-", known["device"].lower()).strip("-")
+  file = RESULTS / f"{name}-{device}.json"
+  document = {"benchmark": name, **known, "settings": vars(settings), **tables}
+  file.parent.mkdir(exist_ok=True)
+  temporary = file.with_suffix(".partial")
+  temporary.write_text(json.dumps(document, indent=2) + "\n")
+  temporary.replace(file)
+  print(f"\n{file}")
+  return file
+
+
+def _paired_ratio(ours: Result, other: Result) -> float:
+  """Median over the rounds of the other's time by ours: drifts cancel."""
+  pairs = zip(ours.seconds, other.seconds, strict=False)
+  ratios = sorted(theirs / mine for mine, theirs in pairs)
+  middle = len(ratios) // 2
+  return (ratios[middle] + ratios[~middle]) / 2
+
+
+def _processor() -> str:
+  for line in Path("/proc/cpuinfo").read_text().splitlines():
+    if line.startswith("model name"):
+      return "cpu " + line.split(":")[1].strip()
+  return "cpu " + platform.machine()

@@ -1,0 +1,65 @@
+"""What a compiled training step may cost: no clock, so no noise.
+
+Each bound stands a tenth above what was counted (small model, 12 outputs, 1 s, CPU,
+jax 0.10.2). A change that exceeds one is a mistake, or has to argue for a new bound.
+"""
+
+import collections
+import logging
+import re
+
+import jax
+import pytest
+from training.tiny import finetune_config, pretrain_config
+
+from benchmarks.ours import prepare_step
+from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.separator.costs import step_flops
+from mixit_jax.training.loop import train
+
+SECONDS = 1.0
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def compiled():
+  step, state, batch = prepare_step("small", 12, SECONDS, 1, "float32")
+  return step.lower(state, batch).compile()
+
+
+def test_operations_are_those_of_the_analysis(compiled):
+  # XLA counts the body of a loop once: of the four blocks, one.
+  config = SeparatorConfig.preset("small", num_sources=12, num_blocks=1)
+  expected = step_flops(config, round(SECONDS * config.sample_rate), 1)
+  # The cheap steps (norms, gates, the optimizer) come on top.
+  assert expected <= compiled.cost_analysis()["flops"] <= 1.1 * expected
+
+
+def test_bytes_that_are_read_and_written(compiled):
+  assert compiled.cost_analysis()["bytes accessed"] <= 10_000 * MIB
+
+
+def test_memory_beside_the_state(compiled):
+  assert compiled.memory_analysis().temp_size_in_bytes <= 790 * MIB
+
+
+def test_the_state_is_updated_in_place(compiled):
+  memory = compiled.memory_analysis()
+  metrics = 4096
+  assert memory.alias_size_in_bytes >= memory.output_size_in_bytes - metrics
+
+
+def test_size_of_the_program(compiled):
+  """It is what compilation takes its time for."""
+  assert len(compiled.as_text().splitlines()) <= 27_000
+
+
+@pytest.mark.parametrize("make_config", [pretrain_config, finetune_config])
+def test_a_run_compiles_each_program_once(make_config, music, tmp_path, caplog):
+  with jax.log_compiles(), caplog.at_level(logging.DEBUG, "jax"):
+    train(make_config(music), tmp_path)
+  names = re.findall(r"Finished XLA compilation of jit\((\w+)\)", caplog.text)
+  counts = collections.Counter(names)
+  # The training and the validation step; the rest may serve a selection and scores.
+  assert counts["step"] == 2
+  assert all(count <= 2 for count in counts.values()), counts
