@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     "--stems", default="bass,drums,vocals,other", help="names, separated by commas"
   )
   select.add_argument("--seconds", type=float, default=6.0, help="length of the chunks")
+  _precision_option(select)
   select.add_argument(
     "--many-to-one", action="store_true", help="a stem may be a sum of outputs"
   )
@@ -129,7 +130,18 @@ def _model_command(
 def _chunk_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--chunk", type=float, default=12.0, help="seconds [12]")
   parser.add_argument("--hop", type=float, default=6.0, help="seconds [6]")
-  parser.add_argument("--batch", type=int, default=1, help="chunks per device [1]")
+  parser.add_argument(
+    "--batch", type=int, metavar="N",
+    help="chunks that each device separates together [1 on a CPU, else by its memory]",
+  )  # fmt: skip
+  _precision_option(parser)
+
+
+def _precision_option(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "--precision", choices=("float32", "bfloat16"),
+    help="type of the computation [as the model's configuration says]",
+  )  # fmt: skip
 
 
 def _card_options(parser: argparse.ArgumentParser) -> None:
@@ -161,11 +173,12 @@ def _select_channels(options: argparse.Namespace) -> None:
   from mixit_jax.training.initialize import SELECTION_FILE, write_selection
   from mixit_jax.training.selection import select_channels
 
-  model = load(options.model, options.weights)
+  model = load(options.model, options.weights, options.precision)
   stems = _names(options.stems)
+  batch = model.chunk_batch(round(options.seconds * model.sample_rate))
   selection = select_channels(
     model.separate_chunks, model.config, options.songs, stems, options.seconds,
-    options.many_to_one, batch=model.chunk_batch, progress=_log,
+    options.many_to_one, batch=batch, progress=_log,
   )  # fmt: skip
   file = options.json or options.model / SELECTION_FILE
   write_selection(file, selection, model.weights)
@@ -200,13 +213,15 @@ def _export(options: argparse.Namespace) -> None:
 def _load(options: argparse.Namespace) -> Model:
   from mixit_jax.inference.model import Model, load
 
-  if options.chunk <= 0 or not 0 < options.hop <= options.chunk or options.batch < 1:
+  if options.chunk <= 0 or not 0 < options.hop <= options.chunk:
     raise UserError(
-      f"--chunk={options.chunk:g} --hop={options.hop:g} --batch={options.batch}: they "
-      "must be positive and the hop at most the chunk"
+      f"--chunk={options.chunk:g} --hop={options.hop:g}: they must be positive and the"
+      " hop at most the chunk"
     )
+  if options.batch is not None and options.batch < 1:
+    raise UserError(f"--batch={options.batch}: expected at least one chunk")
   weights = load(options.model, options.weights).weights
-  return Model(weights, options.chunk, options.hop, options.batch)
+  return Model(weights, options.chunk, options.hop, options.batch, options.precision)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -75,6 +75,10 @@ def test_select_channels_writes_its_choice(pretrained, music, tmp_path, capsys):
   file = tmp_path / "selection.json"
   arguments = ["select-channels", str(pretrained), f"--songs={music}/valid"]
   assert main([*arguments, "--seconds=0.5", f"--json={file}"]) == 0
+  exact = json.loads(file.read_text())
+  again = [*arguments, "--seconds=0.5", f"--json={file}", "--precision=bfloat16"]
+  assert main(again) == 0
+  assert json.loads(file.read_text()) != exact  # the costs differ a little
   selection = json.loads(file.read_text())
   assert len(set(selection["outputs"])) == len(STEMS)
   assert "drums" in capsys.readouterr().out
@@ -92,6 +96,8 @@ def test_the_python_interface_separates_files_and_arrays(finetuned, tmp_path):
   faster = model.separate(np.repeat(song, 2, axis=1), sample_rate=2 * RATE)
   assert faster["bass"].shape == song.shape
   assert model.config.num_sources == 4
+  half = mixit_jax.load(finetuned, precision="bfloat16").separate(song)
+  assert 0 < np.abs(half["bass"] - from_array["bass"]).max() < 0.05
   assert model.card["objective"] == "stems"
 
 
@@ -106,6 +112,7 @@ def test_the_python_interface_separates_files_and_arrays(finetuned, tmp_path):
     (["evaluate", "FINETUNED", "--songs=x", "--weights=7"], 'no weights "7"'),
     (["evaluate", "FINETUNED", "--songs=x", "--weights=ema"], "running mean"),
     (["evaluate", "FINETUNED", "--songs=x", "--hop=99"], "--hop=99"),
+    (["evaluate", "FINETUNED", "--songs=x", "--batch=0"], "--batch=0"),
     (["separate", "FINETUNED", "nowhere.wav", "--out=OUT"], "nowhere.wav"),
     (["select-channels", "FINETUNED", "--songs=MUSIC/valid", "--stems=a"], "no song"),
   ],

@@ -1,5 +1,7 @@
 """A trained separator at work: load it once, separate anything."""
 
+import dataclasses
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ import jax
 import numpy as np
 
 from mixit_jax.audio.files import read_audio, resample
-from mixit_jax.errors import UserError
+from mixit_jax.errors import UserError, one_line
+from mixit_jax.inference.batching import automatic_batch
 from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
 from mixit_jax.separator.chunked import separate_long
 from mixit_jax.separator.compiled import SeparateChunks, chunk_separator
@@ -22,6 +25,8 @@ from mixit_jax.training.weights import read_weights
 CHUNK_SECONDS = 12.0
 HOP_SECONDS = 6.0
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 class Model:
   """A separator with its weights.
@@ -30,7 +35,8 @@ class Model:
     weights: configuration, parameters, names of the outputs and card.
     chunk_seconds: length of the chunks of long recordings.
     hop_seconds: distance of the chunks.
-    batch: chunks that each device separates together.
+    batch: chunks that each device separates together; None chooses by its memory.
+    precision: type of the computation, see `load`.
   """
 
   def __init__(
@@ -38,9 +44,11 @@ class Model:
     weights: Weights,
     chunk_seconds: float = CHUNK_SECONDS,
     hop_seconds: float = HOP_SECONDS,
-    batch: int = 1,
+    batch: int | None = None,
+    precision: str | None = None,
   ):
-    self.weights = weights
+    self.weights = with_precision(weights, precision)
+    self.precision = precision
     self.chunk_seconds = chunk_seconds
     self.hop_seconds = hop_seconds
     self.batch = batch
@@ -67,16 +75,30 @@ class Model:
       return self.weights.stems
     return tuple(f"output_{n:02d}" for n in range(self.config.num_sources))
 
-  @property
-  def chunk_batch(self) -> int:
-    """Chunks that all local devices separate together."""
-    return self.batch * jax.local_device_count()
+  def chunk_batch(self, samples: int, chunks: int | None = None) -> int:
+    """Chunks that all local devices separate together.
+
+    Args:
+      samples: length of the chunks.
+      chunks: how many there are, if few: an automatic batch is not larger.
+    """
+    devices = jax.local_device_count()
+    if self.batch is not None:
+      return self.batch * devices
+    batch = automatic_batch(self.config, samples)
+    # By halves: few shapes, few compilations.
+    while chunks is not None and batch > 1 and batch // 2 * devices >= chunks:
+      batch //= 2
+    return batch * devices
 
   @cached_property
   def separate_chunks(self) -> SeparateChunks:
     """Separation of chunks [B, C, L] into [B, N, C, L] on all local devices."""
     mesh = make_mesh(MeshConfig(), jax.local_devices())
-    return chunk_separator(Separator(self.config), self.weights.params, mesh)
+    return chunk_separator(
+      Separator(self.config), self.weights.params, mesh,
+      full_products=self.precision == "float32",
+    )  # fmt: skip
 
   def separate(
     self, recording: str | Path | np.ndarray, sample_rate: int | None = None
@@ -106,13 +128,21 @@ class Model:
     length = mixture.shape[-1]
     # A short recording is filled up to whole windows: few lengths, few compilations.
     missing = -length % self.config.n_fft if length < chunk else 0
-    estimates = separate_long(
-      self.separate_chunks,
-      np.pad(mixture, ((0, 0), (0, missing))),
-      chunk,
-      round(self.hop_seconds * self.sample_rate),
-      batch=self.chunk_batch,
-    )
+    mixture = np.pad(mixture, ((0, 0), (0, missing)))
+    hop = round(self.hop_seconds * self.sample_rate)
+    samples = min(chunk, mixture.shape[-1])
+    chunks = 1 + math.ceil((mixture.shape[-1] - samples) / max(hop, 1))
+    batch = self.chunk_batch(samples, chunks)
+    try:
+      estimates = separate_long(self.separate_chunks, mixture, chunk, hop, batch)
+    except jax.errors.JaxRuntimeError as error:
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        raise
+      raise UserError(
+        f"the device has not enough memory for {batch} chunks of"
+        f" {samples / self.sample_rate:g} s ({one_line(error)[:100]}); choose a smaller"
+        " batch or shorter chunks"
+      ) from error
     return estimates[..., :length]
 
   def _prepare(self, audio: np.ndarray, sample_rate: int | None) -> np.ndarray:
@@ -133,16 +163,37 @@ class Model:
     return audio
 
 
-def load(folder: str | Path, weights: str = "mean") -> Model:
+def load(
+  folder: str | Path, weights: str = "mean", precision: str | None = None
+) -> Model:
   """Loads a run or a folder of exported or imported weights.
 
   Args:
     folder: working directory of a run, or a folder of weights.
     weights: for a run, "mean" of the best checkpoints, "best", "latest", "ema" or a
       step.
+    precision: "bfloat16", or "float32" with matrix products of full precision also on
+      GPUs and TPUs; None takes what the model's configuration says.
 
   Raises:
-    UserError: the folder is neither, or its files are missing or damaged.
+    UserError: the folder is neither, or its files are missing or damaged; or the
+      precision is unknown.
   """
   enable_compilation_cache()
-  return Model(read_weights(Path(folder), weights))
+  return Model(read_weights(Path(folder), weights), precision=precision)
+
+
+def with_precision(weights: Weights, precision: str | None) -> Weights:
+  """The same weights with another type of the computation; None changes nothing."""
+  if precision is None:
+    return weights
+  if precision not in PRECISIONS:
+    raise UserError(
+      f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}; leave it away"
+      " for what the model's configuration says"
+    )
+  config = weights.config
+  # cuDNN's attention has no float32.
+  attention = "auto" if precision == "float32" else config.attention
+  config = dataclasses.replace(config, dtype=precision, attention=attention)
+  return dataclasses.replace(weights, config=config)

@@ -1,0 +1,163 @@
+"""A model at work: precision, and how many chunks go together."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from training.tiny import MODEL
+
+from mixit_jax.errors import UserError
+from mixit_jax.inference import batching
+from mixit_jax.inference.batching import LARGEST_BATCH, automatic_batch, chunk_bytes
+from mixit_jax.inference.model import Model, with_precision
+from mixit_jax.separator import compiled
+from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
+from mixit_jax.separator.weights import Weights
+
+CHUNK = 12 * 44100
+MEDIUM = SeparatorConfig.preset("medium", num_sources=4, dtype="bfloat16")
+
+
+@pytest.fixture(scope="module")
+def weights():
+  config = dataclasses.replace(MODEL, dtype="auto", num_blocks=1)
+  mixture = np.zeros((1, 2, 1000), np.float32)
+  params = jax.jit(Separator(config).init)(jax.random.key(0), mixture)["params"]
+  return Weights(config, params)
+
+
+@pytest.fixture
+def memory(monkeypatch):
+  """Makes all devices accelerators with so much memory in use and in all."""
+
+  def set_memory(*stats):
+    class Device:
+      def __init__(self, stats):
+        self.memory_stats = lambda: stats
+
+    monkeypatch.setattr(batching.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(
+      batching.jax, "local_devices", lambda: [Device(one) for one in stats]
+    )
+
+  return set_memory
+
+
+def test_a_cpu_takes_one_chunk_at_a_time():
+  assert automatic_batch(MEDIUM, CHUNK) == 1
+
+
+def test_the_batch_follows_the_free_memory(memory):
+  one = chunk_bytes(dataclasses.replace(MEDIUM, attention="cudnn"), CHUNK)
+  found = []
+  for chunks in (0.5, 2, 3.9, 4, 8, 16, 1000):
+    memory({"bytes_limit": int(chunks * one) + 2**30, "bytes_in_use": 2**30})
+    found.append(automatic_batch(MEDIUM, CHUNK))
+  assert found == [1, 1, 1, 2, 4, 8, LARGEST_BATCH]
+
+
+def test_the_fullest_device_decides(memory):
+  full = {"bytes_limit": 2**36, "bytes_in_use": 2**36 - 2**20}
+  memory({"bytes_limit": 2**36}, full)
+  assert automatic_batch(MEDIUM, CHUNK) == 1
+
+
+@pytest.mark.parametrize("stats", [None, {}, {"bytes_in_use": 5}])
+def test_a_device_that_does_not_tell_its_memory_takes_one(memory, stats):
+  memory({"bytes_limit": 2**40}, stats)
+  assert automatic_batch(MEDIUM, CHUNK) == 1
+
+
+@pytest.mark.parametrize("sources", [4, 12])
+def test_the_estimate_of_memory_covers_what_is_compiled(sources):
+  config = SeparatorConfig.preset(
+    "small", num_sources=sources, num_blocks=1, attention="xla"
+  )
+  separator = Separator(config)
+  samples = 2 * 44100
+  shape = jax.ShapeDtypeStruct((1, 2, samples), np.float32)
+  params = jax.eval_shape(separator.init, jax.random.key(0), shape)
+  compiled = jax.jit(separator.apply).lower(params, shape).compile()
+  needed = compiled.memory_analysis().temp_size_in_bytes
+  assert needed < chunk_bytes(config, samples) < 20 * needed
+
+
+def test_a_given_batch_is_kept_and_an_automatic_one_fits_the_recording(
+  weights, monkeypatch
+):
+  monkeypatch.setattr("mixit_jax.inference.model.automatic_batch", lambda *_: 8)
+  devices = jax.local_device_count()
+  given, automatic = Model(weights, batch=3), Model(weights)
+  assert given.chunk_batch(1000, 1) == 3 * devices
+  assert automatic.chunk_batch(1000) == 8 * devices
+  for chunks, expected in ((1, 1), (devices, 1), (devices + 1, 2), (99 * devices, 8)):
+    assert automatic.chunk_batch(1000, chunks) == expected * devices
+
+
+def test_memory_that_runs_out_is_one_line(weights, monkeypatch):
+  def fail(_):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating")
+
+  model = Model(weights, chunk_seconds=1.0, hop_seconds=0.5, batch=2)
+  monkeypatch.setattr(model, "separate_chunks", fail)
+  with pytest.raises(UserError, match="not enough memory for 16 chunks") as info:
+    model.separate_mixture(np.ones((2, 9000), np.float32))
+  assert "\n" not in str(info.value)
+
+
+def test_precision_replaces_the_type_and_nothing_else(weights):
+  assert Model(weights).weights is weights
+  for precision in ("float32", "bfloat16"):
+    model = Model(weights, precision=precision)
+    assert model.config == dataclasses.replace(weights.config, dtype=precision)
+    assert model.weights.params is weights.params
+  fused = dataclasses.replace(MEDIUM, attention="cudnn")
+  single = with_precision(Weights(fused, {}), "float32").config
+  assert single.attention == "auto"  # cuDNN's has no float32
+  with pytest.raises(UserError, match="'float16' is not one of float32, bfloat16"):
+    with_precision(weights, "float16")
+
+
+def test_precision_changes_the_estimates_a_little(weights):
+  mixture = np.random.default_rng(0).standard_normal((2, 1500), np.float32)
+  default, full, half = (
+    Model(weights, precision=precision).separate_mixture(mixture)
+    for precision in (None, "float32", "bfloat16")
+  )
+  np.testing.assert_array_equal(default, full)  # on a CPU
+  error = np.linalg.norm(half - full) / np.linalg.norm(full)
+  assert 1e-4 < error < 3e-2
+
+
+@pytest.mark.parametrize(
+  ("precision", "expected"),
+  [(None, None), ("bfloat16", None), ("float32", "highest")],
+)
+def test_only_explicit_float32_asks_for_full_products(
+  weights, monkeypatch, precision, expected
+):
+  asked = []
+
+  def note(*_):
+    asked.append(jax.config.jax_default_matmul_precision)
+    return np.zeros((8, 6, 2, 1024), np.float32)
+
+  monkeypatch.setattr(compiled, "_separate", note)
+  model = Model(weights, precision=precision)
+  model.separate_mixture(np.ones((2, 1000), np.float32))
+  assert asked == [expected]
+
+
+def test_full_products_reach_every_product_of_the_program(weights):
+  def products(precision):
+    separator = Separator(dataclasses.replace(weights.config, dtype="float32"))
+    chunks = np.zeros((1, 2, 1024), np.float32)
+    with jax.default_matmul_precision(precision):
+      lowered = compiled._separate.lower(separator, None, weights.params, chunks)
+    lines = lowered.as_text().splitlines()
+    return [line for line in lines if "dot_general" in line or ".convolution(" in line]
+
+  assert any("HIGHEST" not in line for line in products(None))
+  assert products("highest")
+  assert all(line.count("HIGHEST") == 2 for line in products("highest"))
