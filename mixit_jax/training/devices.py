@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from mixit_jax.backend import check_devices
 from mixit_jax.errors import one_line
 from mixit_jax.training.cluster import ADDRESS, COUNT, POD_INDEX, find_cluster
 from mixit_jax.training.config import MeshConfig
@@ -21,8 +22,9 @@ def start(config: MeshConfig) -> None:
   To be called once, before anything else uses a device.
 
   Raises:
-    ConfigError: `mesh.distributed` demands a cluster and none can be joined, the
-      variables of a cluster are incomplete, or JAX finds no device.
+    ConfigError: `mesh.distributed` demands a cluster and none can be joined, or the
+      variables of a cluster are incomplete.
+    UserError: JAX finds no device.
   """
   enable_compilation_cache()
   if config.distributed != "off" and not jax.distributed.is_initialized():
@@ -36,7 +38,7 @@ def start(config: MeshConfig) -> None:
         "%s is set, but %s and %s are not: this pod trains alone",
         POD_INDEX, ADDRESS, COUNT,
       )  # fmt: skip
-  _check_devices()
+  check_devices()
   if jax.process_count() > 1:
     logging.info("process %d of %d", jax.process_index(), jax.process_count())
 
@@ -59,18 +61,4 @@ def _connect(arguments: dict[str, Any]) -> None:
       f"the processes could not be connected ({one_line(error)}); start all of them "
       "by one launcher, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
       "JAX_PROCESS_ID, or run with --config.mesh.distributed=off"
-    ) from error
-
-
-def _check_devices() -> None:
-  """Starts the devices, so that what is wrong with them shows before anything else."""
-  try:
-    jax.devices()
-  except (RuntimeError, AssertionError) as error:  # the latter without a plugin
-    asked = jax.config.jax_platforms  # type: ignore[attr-defined]
-    where = f"JAX_PLATFORMS={asked}: " if asked else ""
-    reason = one_line(error) if str(error) else "nothing installed offers it"
-    raise ConfigError(
-      f"{where}JAX cannot use the devices ({reason}); install the extra of "
-      "the accelerator (cuda12, cuda13, tpu), or set JAX_PLATFORMS=cpu"
     ) from error
