@@ -1,5 +1,6 @@
 """Command line of training: `python -m mixit_jax.main --config=… --workdir=…`."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ def _train(values: dict[str, Any], workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-  # Nothing is lost before the training begins, which takes over requests to stop.
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+  # Nothing is lost before the training begins, which takes over requests to stop. An
+  # exception could be swallowed in an import or a callback.
+  signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
   sys.exit(main(sys.argv))

@@ -24,6 +24,10 @@ SMALL = [
   "--config.run.steps=3",
   "--config.run.steps_per_epoch=3",
   "--config.valid.media=0",
+  # Of the small model, what serves to see that all works.
+  "--config.model.num_blocks=1",
+  "--config.model.embed_dim=32",
+  "--config.model.ffn_dim=32",
 ]
 
 

@@ -124,6 +124,7 @@ def test_bad_batches_are_skipped_and_end_the_run_after_some(music, tmp_path, cap
 
 
 @pytest.mark.usefixtures("poison")
+@pytest.mark.slow
 def test_skipped_steps_in_a_row_are_counted_across_a_restart(music, tmp_path):
   train(pretrain_config(music, steps=2, max_skips=3), tmp_path)
   with pytest.raises(UserError, match="3 steps in a row up to step 3"):
