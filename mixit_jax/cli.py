@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mixit_jax.backend import check_devices
 from mixit_jax.console import run_command
 from mixit_jax.errors import UserError
 from mixit_jax.version import __version__
@@ -23,8 +24,18 @@ _TORCH_OVERRIDES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command and returns the exit status."""
-  options = _parser().parse_args(arguments)
-  return run_command(lambda: options.run(options))
+  parser = _parser()
+  options, rest = parser.parse_known_args(arguments)
+  options.overrides = rest
+  if rest and options.run is not _doctor:
+    parser.error(f"unrecognized arguments: {' '.join(rest)}")
+
+  def command() -> None:
+    if options.run is not _doctor:  # which reports on the devices itself
+      check_devices()
+    options.run(options)
+
+  return run_command(command)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,6 +107,25 @@ def _parser() -> argparse.ArgumentParser:
     help="torch: a state dict for the paper's code [safetensors]",
   )  # fmt: skip
   _card_options(exporting)
+
+  doctor = _command(
+    commands, "doctor", _doctor,
+    "see whether this machine is ready, or with --config what a run will need",
+  )  # fmt: skip
+  doctor.usage = "%(prog)s [--config=FILE[:NAME]] [--config.KEY=…] [OPTION…]"
+  doctor.add_argument(
+    "--config", metavar="FILE[:NAME]",
+    help="compile the step of this run, for its memory and hours; overrides as in "
+    "training, e.g. --config.run.batch=32; no data is read",
+  )  # fmt: skip
+  doctor.add_argument(
+    "--utilisation", type=float, default=45, metavar="PERCENT",
+    help="of the peak that the run is assumed to reach [45]",
+  )  # fmt: skip
+  doctor.add_argument(
+    "--peak-tflops", type=float, metavar="TFLOPS",
+    help="peak of each device in TFLOP/s [what is known of its kind]",
+  )  # fmt: skip
   return parser
 
 
@@ -210,6 +240,22 @@ def _export(options: argparse.Namespace) -> None:
   print(f"{options.out}: {options.format}, with a model card in README.md")
 
 
+def _doctor(options: argparse.Namespace) -> None:
+  from mixit_jax.doctor.command import diagnose, forecast
+
+  if not 0 < options.utilisation <= 100:
+    raise UserError(f"--utilisation={options.utilisation:g} is no percentage above 0")
+  if options.peak_tflops is not None and options.peak_tflops <= 0:
+    raise UserError(f"--peak-tflops={options.peak_tflops:g} must be positive")
+  if options.config is None:
+    if options.overrides:
+      raise UserError(f"{options.overrides[0]} needs --config; see --help")
+    diagnose(_say)
+  else:
+    flags = [f"--config={options.config}", *options.overrides]
+    forecast(flags, options.utilisation / 100, options.peak_tflops, _say)
+
+
 def _load(options: argparse.Namespace) -> Model:
   from mixit_jax.inference.model import Model, load
 
@@ -226,6 +272,10 @@ def _load(options: argparse.Namespace) -> Model:
 
 def _names(text: str) -> tuple[str, ...]:
   return tuple(name.strip() for name in text.split(","))
+
+
+def _say(text: str) -> None:
+  print(text, flush=True)  # the next line may take a minute
 
 
 def _log(text: str) -> None:

@@ -1,6 +1,9 @@
 """The `mixit-jax` commands."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -129,3 +132,25 @@ def test_mistakes_end_with_one_line(
   errors = capsys.readouterr().err.strip().splitlines()
   assert errors[-1].startswith("error: ")
   assert words in errors[-1]
+
+
+def test_flags_that_a_command_does_not_have_are_refused(capsys):
+  with pytest.raises(SystemExit) as end:
+    main(["export", "run", "--out=x", "--config=y"])
+  assert end.value.code == 2
+  assert "unrecognized arguments: --config=y" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["export", "run", "--out=x"], ["doctor"]])
+def test_devices_that_are_not_there_are_one_line(command):
+  result = subprocess.run(
+    [sys.executable, "-m", "mixit_jax.cli", *command],
+    env={**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "nonsense"},
+    capture_output=True, text=True, check=False,
+  )  # fmt: skip
+  assert result.returncode == 1
+  assert "Traceback" not in result.stderr
+  lines = (result.stdout + result.stderr).splitlines()
+  (line,) = (x for x in lines if x.startswith(("error: JAX", "FAILED  devices")))
+  assert "JAX_PLATFORMS=nonsense: " in line
+  assert "JAX_PLATFORMS=cpu" in line

@@ -14,12 +14,12 @@ import mixit_jax
 
 # A module imports only from floors below its own, or from its own package.
 FLOORS = {
-  "errors": -2, "version": -2, "console": -1,
+  "errors": -2, "version": -2, "console": -1, "flags": -1, "backend": -1,
   "audio": 0, "objectives": 0,
   "separator": 1,
   "data": 2, "reports": 2,
   "training": 3,
-  "inference": 4,
+  "inference": 4, "doctor": 4,
   "main": 5, "cli": 5,
 }  # fmt: skip
 

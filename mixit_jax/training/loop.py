@@ -16,12 +16,10 @@ from mixit_jax.training.checkpoints import Checkpoints, checkpoint_steps
 from mixit_jax.training.config import Config
 from mixit_jax.training.initialize import check_start, initial_state, state_layout
 from mixit_jax.training.interrupts import StoppedError, StopRequest, Watchdog
-from mixit_jax.training.losses import make_loss
-from mixit_jax.training.mesh import check_batch, make_mesh, put_batch, state_sharding
-from mixit_jax.training.optimizer import make_optimizer
+from mixit_jax.training.mesh import check_batch, make_mesh, put_batch
 from mixit_jax.training.reporting import Meter, log_example
 from mixit_jax.training.state import TrainState
-from mixit_jax.training.steps import TrainStep, make_train_step
+from mixit_jax.training.steps import TrainStep, jit_train_step
 from mixit_jax.training.telemetry import Telemetry
 from mixit_jax.training.validation import Validator, local_copy
 from mixit_jax.training.workdir import claim_workdir
@@ -70,13 +68,7 @@ def _train(config: Config, workdir: Path, stop: StopRequest) -> None:
     if first >= config.run.steps and validated:
       logging.info("%s has already taken its %d steps", workdir, config.run.steps)
       return
-    optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
-    loss = make_loss(separator, config.objective)
-    step = jax.jit(
-      make_train_step(loss, optimizer, config, mesh),
-      donate_argnums=0,
-      out_shardings=(state_sharding(state, mesh), None),
-    )
+    step = jit_train_step(config, separator, mesh, state)
     telemetry = Telemetry(workdir, config.run.steps, first, validated, enabled=lead)
     batches = source.train_batches(dataset, config, first)
     try:

@@ -9,10 +9,16 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from mixit_jax.separator.bs_locoformer import Separator
 from mixit_jax.training.config import Config
-from mixit_jax.training.losses import Batch, Loss
-from mixit_jax.training.mesh import BATCH_AXES, replicated, state_sharding
-from mixit_jax.training.optimizer import learning_rate
+from mixit_jax.training.losses import Batch, Loss, make_loss
+from mixit_jax.training.mesh import (
+  BATCH_AXES,
+  batch_sharding,
+  replicated,
+  state_sharding,
+)
+from mixit_jax.training.optimizer import learning_rate, make_optimizer
 from mixit_jax.training.state import Params, TrainState, split_params
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
@@ -87,6 +93,42 @@ def make_train_step(
     }
 
   return step
+
+
+def jit_train_step(
+  config: Config, separator: Separator, mesh: Mesh, state: TrainState
+) -> jax.stages.Wrapped:
+  """The update of one step as a run compiles it: sharded, its state donated.
+
+  Args:
+    config: the run's configuration.
+    separator: of the configuration.
+    mesh: devices that hold state and batch.
+    state: the run's state, or its layout.
+  """
+  optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
+  return jax.jit(
+    make_train_step(make_loss(separator, config.objective), optimizer, config, mesh),
+    donate_argnums=0,
+    out_shardings=(state_sharding(state, mesh), None),
+  )
+
+
+def batch_layout(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes, types and shardings of what a step reads besides the state."""
+  model, size = config.model, config.run.batch
+  audio = (model.num_channels, config.example_samples)
+  shapes: dict[str, tuple[tuple[int, ...], Any]] = {"index": ((size,), jnp.uint32)}
+  if config.objective.kind == "mixit":
+    shapes["segments"] = (size, 2, *audio), jnp.float32
+    shapes["ratio_db"] = (size,), jnp.float32
+  else:
+    shapes["references"] = (size, model.num_sources, *audio), jnp.float32
+  sharding = batch_sharding(mesh)
+  return {
+    name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+    for name, (shape, dtype) in shapes.items()
+  }
 
 
 def make_valid_step(

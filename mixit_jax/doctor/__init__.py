@@ -1,0 +1,1 @@
+"""Is this machine ready, and what will a run need: `mixit-jax doctor`."""

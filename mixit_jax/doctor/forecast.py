@@ -1,0 +1,255 @@
+"""What a run needs: memory of each device, operations and hours, before it begins."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mixit_jax.errors import UserError
+from mixit_jax.separator.bs_locoformer import Separator
+from mixit_jax.separator.costs import step_flops
+from mixit_jax.training.config import Config
+from mixit_jax.training.initialize import initial_state, state_layout
+from mixit_jax.training.state import TrainState
+from mixit_jax.training.steps import batch_layout, jit_train_step
+
+# Steps before those that are timed, and these.
+_WARM_UP, _TIMED = 2, 5
+_SHORT_SECONDS = 1.0
+
+
+class TooLargeError(UserError):
+  """A step does not fit into the memory of the devices."""
+
+
+@dataclass(frozen=True)
+class Memory:
+  """Bytes that a training step needs on each device.
+
+  Attributes:
+    parameters: of the separator, this device's part.
+    optimizer: state of the optimizer.
+    ema: running mean of the parameters; 0 when the run keeps none.
+    batch: examples of a step.
+    temporaries: activations, gradients and whatever else lives during a step.
+    available: what the device offers, or None where it does not say.
+  """
+
+  parameters: int
+  optimizer: int
+  ema: int
+  batch: int
+  temporaries: int
+  available: int | None = None
+
+  @property
+  def total(self) -> int:
+    """Bytes in all."""
+    return self.parameters + self.optimizer + self.ema + self.batch + self.temporaries
+
+  @property
+  def fits(self) -> bool:
+    """Whether the device offers as much; true where it does not say."""
+    return self.available is None or self.total <= self.available
+
+
+@dataclass(frozen=True)
+class Work:
+  """Operations of a run.
+
+  Attributes:
+    steps: of the whole run.
+    flops: of a step over all devices, counted from the sizes of the model.
+    devices: number of them.
+    compiled_flops: of a step on each device as XLA counts them, or None; it counts
+      the body of a loop once, however often it runs.
+  """
+
+  steps: int
+  flops: float
+  devices: int
+  compiled_flops: float | None = None
+
+  @property
+  def flops_per_device(self) -> float:
+    """Operations of a step on each device."""
+    return self.flops / self.devices
+
+  def hours(self, speed: float) -> float:
+    """Hours of the whole run at a speed of each device in operations per second."""
+    return self.steps * self.flops_per_device / speed / 3600
+
+
+@dataclass(frozen=True)
+class Program:
+  """The training step of a run, compiled, nothing allocated.
+
+  Attributes:
+    config: of the run.
+    mesh: devices.
+    state: layout of the state.
+    batch: layout of the batch.
+    step: the executable.
+  """
+
+  config: Config
+  mesh: Mesh
+  state: TrainState
+  batch: dict[str, jax.ShapeDtypeStruct]
+  step: jax.stages.Compiled
+
+  def memory(self) -> Memory:
+    """Memory of each device: XLA's plan, and the layouts of state and batch.
+
+    Raises:
+      UserError: this kind of device has no such plan.
+    """
+    plan = self.step.memory_analysis()
+    if plan is None:
+      raise UserError("XLA does not tell the memory of programs on this device")
+    return Memory(
+      parameters=device_bytes(self.state.params),
+      optimizer=device_bytes(self.state.opt_state),
+      ema=device_bytes(self.state.ema),
+      batch=device_bytes(self.batch),
+      # Results that do not take the place of the old state, and the code.
+      temporaries=plan.temp_size_in_bytes
+      + plan.output_size_in_bytes
+      - plan.alias_size_in_bytes
+      + plan.generated_code_size_in_bytes,
+      available=_available(self.mesh),
+    )
+
+  def work(self) -> Work:
+    """Operations of the run."""
+    config, counted = self.config, self.step.cost_analysis() or {}
+    return Work(
+      steps=config.run.steps,
+      flops=step_flops(
+        config.model, config.example_samples, config.run.batch, config.frozen
+      ),
+      devices=self.mesh.devices.size,
+      compiled_flops=counted.get("flops"),
+    )
+
+  def measure(self) -> float:
+    """Seconds of a step, measured on random data.
+
+    Raises:
+      TooLargeError: the devices have too little memory.
+    """
+    # Weights to start from take no more room than random ones.
+    config = replace(self.config, init=replace(self.config.init, run=""))
+    with _memory_errors(self.config, self.mesh):
+      state = initial_state(config, Path(), Separator(config.model), self.mesh)
+      batch = _random_batch(self.batch)
+      warm_up, timed = (1, 1) if _on_cpu(self.mesh) else (_WARM_UP, _TIMED)
+      for _ in range(warm_up):
+        state, metrics = self.step(state, batch)
+      jax.block_until_ready(metrics)
+      begun = time.perf_counter()
+      for _ in range(timed):
+        state, metrics = self.step(state, batch)
+      jax.block_until_ready(metrics)
+      return (time.perf_counter() - begun) / timed
+
+
+def compile_step(config: Config, mesh: Mesh) -> Program:
+  """Compiles the step that a run would take, from shapes alone.
+
+  Raises:
+    TooLargeError: the compiler finds no room in the memory of the devices.
+  """
+  separator = Separator(config.model)
+  state = state_layout(config, separator, mesh)
+  batch = batch_layout(config, mesh)
+  with _memory_errors(config, mesh):
+    step = jit_train_step(config, separator, mesh, state).lower(state, batch).compile()
+  return Program(config, mesh, state, batch, step)
+
+
+def shortened(config: Config, mesh: Mesh) -> Config:
+  """A run whose step a CPU takes in seconds: one short example for each device."""
+  shortest = 2 * config.model.n_fft / config.model.sample_rate
+  seconds = min(config.data.seconds, max(_SHORT_SECONDS, shortest))
+  return replace(
+    config,
+    data=replace(config.data, seconds=seconds),
+    run=replace(config.run, batch=mesh.devices.size, accumulation=1),
+  )
+
+
+def remedy(config: Config, mesh: Mesh) -> str:
+  """What makes a step need less memory, as far as the run does not do it yet."""
+  run, devices = config.run, mesh.devices.size
+  parts = next(
+    (
+      parts
+      for parts in range(run.accumulation + 1, run.batch + 1)
+      if run.batch % (parts * devices) == 0
+    ),
+    None,
+  )
+  changes = []
+  if parts:
+    changes.append(f"run.accumulation={parts} (the same results, smaller parts)")
+  if config.model.remat != "block":
+    changes.append("model.remat=block (computes more)")
+  if mesh.shape["fsdp"] < devices:
+    changes.append(f"mesh.fsdp={devices} (divides the state)")
+  changes.append("more devices" if parts is None else "a smaller run.batch")
+  return ", or ".join(changes)
+
+
+def device_bytes(layout: Any) -> int:
+  """Bytes of a device's part of a tree of `jax.ShapeDtypeStruct` with shardings."""
+  return sum(
+    int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(layout)
+  )
+
+
+@contextlib.contextmanager
+def _memory_errors(config: Config, mesh: Mesh) -> Iterator[None]:
+  """Turns what XLA says where memory runs out into one line with the remedy."""
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise TooLargeError(
+      f"a step does not fit into the memory of the devices; try {remedy(config, mesh)}"
+    ) from error
+
+
+def _random_batch(layout: dict[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
+  """Noise for audio; zeros, as level ratios, and indices of zero else."""
+
+  def draw() -> dict[str, jax.Array]:
+    keys = jax.random.split(jax.random.key(0), len(layout))
+    return {
+      name: 0.1 * jax.random.normal(key, leaf.shape, leaf.dtype)
+      if len(leaf.shape) > 1
+      else jax.numpy.zeros(leaf.shape, leaf.dtype)
+      for key, (name, leaf) in zip(keys, layout.items(), strict=True)
+    }
+
+  shardings = {name: leaf.sharding for name, leaf in layout.items()}
+  return jax.jit(draw, out_shardings=shardings)()
+
+
+def _available(mesh: Mesh) -> int | None:
+  """Bytes that the smallest of this host's devices offers, where they say."""
+  limits = [(d.memory_stats() or {}).get("bytes_limit") for d in mesh.local_devices]
+  known = [limit for limit in limits if limit]
+  return min(known) if known else None
+
+
+def _on_cpu(mesh: Mesh) -> bool:
+  return mesh.devices.flat[0].platform == "cpu"
