@@ -1,0 +1,150 @@
+"""Layers with own weights for every band: band split and mask decoder (paper 4.2)."""
+
+import math
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from mixit_jax.separator.bands import band_runs
+from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.separator.layers import uniform_fan_in
+
+
+class BandwiseNorm(nn.Module):
+  """Group norm of every band over its features and all frames, in float32.
+
+  Attributes:
+    dtype: type of the result.
+  """
+
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Normalizes x [K, B, T, D]."""
+    shape = (len(x), x.shape[-1])
+    gain = self.param("gain", nn.initializers.ones, shape)
+    bias = self.param("bias", nn.initializers.zeros, shape)
+    x = x.astype(jnp.float32)
+    centered = x - jnp.mean(x, (2, 3), keepdims=True)
+    variance = jnp.mean(centered**2, (2, 3), keepdims=True)
+    normalized = centered * lax.rsqrt(variance + 1e-5)
+    y = normalized * gain[:, None, None] + bias[:, None, None]
+    return y.astype(self.dtype)
+
+
+class BandwiseWeights(nn.Module):
+  """Weights of a linear layer for every band.
+
+  Attributes:
+    bands: number of bands K.
+    dim: features D of its input.
+    features: of its output.
+  """
+
+  bands: int
+  dim: int
+  features: int
+
+  @nn.compact
+  def __call__(self) -> tuple[Array, Array]:
+    """Kernels [K, D, features] and biases [K, features]."""
+    init = uniform_fan_in(self.dim)
+    kernel = self.param("kernel", init, (self.bands, self.dim, self.features))
+    return kernel, self.param("bias", init, (self.bands, self.features))
+
+
+def bandwise_dense(x: Array, weights: tuple[Array, Array]) -> Array:
+  """Maps x [K, B, T, D] to [K, B, T, E] in its own type, each band for itself."""
+  kernel, bias = (w.astype(x.dtype) for w in weights)
+  return jnp.einsum("kbtd,kde->kbte", x, kernel) + bias[:, None, None]
+
+
+def composed(
+  first: tuple[Array, Array], second: tuple[Array, Array]
+) -> tuple[Array, Array]:
+  """Weights of one linear layer that does what two in a row do."""
+  product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+  kernel = product("kde,kef->kdf", first[0], second[0])
+  return kernel, product("ke,kef->kf", first[1], second[0]) + second[1]
+
+
+class BandSplit(nn.Module):
+  """Turns the bins of every band into D features.
+
+  Bands of equal width are computed together.
+
+  Attributes:
+    config: of the separator.
+  """
+
+  config: SeparatorConfig
+
+  @nn.compact
+  def __call__(self, spectrogram: Array) -> Array:
+    """Maps a complex spectrogram [B, C, T, F] to features [B, T, K, D]."""
+    c = self.config
+    x = jnp.moveaxis(spectrogram, 1, -1)
+    x = jnp.concatenate([x.real, x.imag], -1)  # [B, T, F, 2C]
+    features, start = [], 0
+    for index, (count, width) in enumerate(band_runs(c.bands)):
+      run = x[:, :, start : start + count * width]
+      run = run.reshape(*x.shape[:2], count, width * x.shape[-1])
+      run = jnp.moveaxis(run, 2, 0)
+      run = BandwiseNorm(c.compute_dtype(), name=f"norm_{index}")(run)
+      weights = BandwiseWeights(
+        count, run.shape[-1], c.embed_dim, name=f"dense_{index}"
+      )
+      features.append(bandwise_dense(run, weights()))
+      start += count * width
+    return jnp.moveaxis(jnp.concatenate(features), 0, 2)
+
+
+class MaskDecoder(nn.Module):
+  """Turns the features of every band into complex masks of its bins.
+
+  Attributes:
+    config: of the separator.
+  """
+
+  config: SeparatorConfig
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps features [B, T, K, D] to masks [B, N, C, T, F], complex64."""
+    c = self.config
+    # Bands first: one large matrix product for each, and nothing large to transpose.
+    x = BandwiseNorm(c.compute_dtype(), name="norm")(jnp.moveaxis(x, 2, 0))
+    bands, hidden = len(c.bands), 4 * c.embed_dim
+    # No nonlinearity stands between these two layers.
+    expand = BandwiseWeights(bands, c.embed_dim, hidden, name="expand")()
+    mix = BandwiseWeights(bands, hidden, hidden, name="hidden")()
+    x = jnp.tanh(bandwise_dense(x, composed(expand, mix)))
+    masks, start = [], 0
+    parts = (2, c.num_sources, c.num_channels)
+    for index, (count, width) in enumerate(band_runs(c.bands)):
+      features = 2 * math.prod(parts) * width
+      weights = BandwiseWeights(count, hidden, features, name=f"mask_{index}")
+      run = bandwise_dense(x[start : start + count], weights())
+      masks.append(_gated_masks(run, parts))
+      start += count
+    real, imag = jnp.concatenate(masks, -1).astype(jnp.float32)
+    return lax.complex(real, imag)
+
+
+# The backward pass keeps the input alone and computes the gate again.
+@partial(jax.checkpoint, static_argnums=1)
+def _gated_masks(run: Array, parts: tuple[int, int, int]) -> Array:
+  """Maps values and gates [K, B, T, 2 * 2NCW] of K bands to masks [2, B, N, C, T, KW].
+
+  Args:
+    run: output of the last layer for bands of one width W.
+    parts: 2 for real and imaginary part, N and C.
+  """
+  value, gate = jnp.split(run, 2, -1)
+  mask = (value * nn.sigmoid(gate)).reshape(*run.shape[:3], *parts, -1)
+  mask = jnp.transpose(mask, (3, 1, 4, 5, 2, 0, 6))
+  return mask.reshape(*mask.shape[:5], -1)
