@@ -145,7 +145,8 @@ def test_a_full_disk_ends_the_run_with_one_line_and_a_restart_goes_on(
     said = live(music, run, status=1, prefix=FULL)
     assert "Traceback" not in said
     (line,) = [line for line in said.splitlines() if line.startswith("error:")]
-    assert f"could not be written to {run / 'checkpoints'} (File too large)" in line
+    # The reason comes from whichever part of the save is refused first.
+    assert f"could not be written to {run / 'checkpoints'} (" in line
     assert checkpoint_steps(run) == [3]
     assert len(unfinished(run)) <= 1
   live(music, run)
