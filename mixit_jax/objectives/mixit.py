@@ -104,8 +104,24 @@ def assigned_loss(
   Returns:
     Losses [B] in dB: the mean over both mixtures and all channels.
   """
-  mixed = remix(estimates, mix_matrix)
-  return jnp.mean(thresholded_snr_loss(mixtures, mixed, tau, eps), axis=(1, 2))
+  return remixed_loss(remix(estimates, mix_matrix), mixtures, tau, eps)
+
+
+def remixed_loss(
+  remixed: jax.Array, mixtures: jax.Array, tau: float = TAU, eps: float = EPS
+) -> jax.Array:
+  """Thresholded SNR loss of outputs that are summed already.
+
+  Args:
+    remixed: Sums of the outputs of each mixture [B, 2, C, L].
+    mixtures: The two mixtures of each mom [B, 2, C, L].
+    tau: Soft threshold, as a power ratio.
+    eps: Energy that is added inside the logarithms.
+
+  Returns:
+    Losses [B] in dB: the mean over both mixtures and all channels.
+  """
+  return jnp.mean(thresholded_snr_loss(mixtures, remixed, tau, eps), axis=(1, 2))
 
 
 def mixit_loss(
@@ -131,17 +147,41 @@ def mixit_loss(
     UserError: The assignment is unknown, or exact with more than 16 outputs.
     ValueError: The shapes do not fit.
   """
-  frozen = jax.lax.stop_gradient(estimates)
-  if assignment == "efficient":
-    mix_matrix = assign_least_squares(frozen, mixtures)
-  elif assignment == "exact":
-    mix_matrix = assign_exact(frozen, mixtures, tau, eps)
-  else:
-    raise UserError(
-      f"assignment must be 'efficient' or 'exact', but is {assignment!r}: "
-      "choose one of the two"
-    )
+  mix_matrix = assign(jax.lax.stop_gradient(estimates), mixtures, assignment, tau, eps)
   return assigned_loss(estimates, mixtures, mix_matrix, tau, eps), mix_matrix
+
+
+def assign(
+  estimates: jax.Array,
+  mixtures: jax.Array,
+  assignment: Assignment = "efficient",
+  tau: float = TAU,
+  eps: float = EPS,
+) -> jax.Array:
+  """Assigns outputs to mixtures.
+
+  Args:
+    estimates: Outputs [B, N, C, L].
+    mixtures: The two mixtures of each mom [B, 2, C, L].
+    assignment: "efficient" (least squares, equation 3) or "exact" (all 2^N).
+    tau: Soft threshold, as a power ratio.
+    eps: Energy that is added inside the logarithms.
+
+  Returns:
+    Assignment [B, 2, N] of zeros and ones, float32.
+
+  Raises:
+    UserError: The assignment is unknown, or exact with more than 16 outputs.
+    ValueError: The shapes do not fit.
+  """
+  if assignment == "efficient":
+    return assign_least_squares(estimates, mixtures)
+  if assignment == "exact":
+    return assign_exact(estimates, mixtures, tau, eps)
+  raise UserError(
+    f"assignment must be 'efficient' or 'exact', but is {assignment!r}: "
+    "choose one of the two"
+  )
 
 
 def assign_least_squares(
@@ -260,6 +300,7 @@ def trivial_split_loss(
 
 
 def mixit_statistics(
+  loss: jax.Array,
   estimates: jax.Array,
   mixtures: jax.Array,
   mix_matrix: jax.Array,
@@ -270,6 +311,7 @@ def mixit_statistics(
   """What tells a model that separates from one that has collapsed.
 
   Args:
+    loss: MixIT loss [B] in dB.
     estimates: Outputs [B, N, C, L].
     mixtures: The two mixtures of each mom [B, 2, C, L].
     mix_matrix: Assignment [B, 2, N].
@@ -288,7 +330,6 @@ def mixit_statistics(
     `output_energy_db` [B, N], energy of each output relative to the mom, at least
     -100 dB.
   """
-  loss = assigned_loss(estimates, mixtures, mix_matrix, tau, eps)
   trivial = trivial_split_loss(mixtures, estimates.shape[1], tau, eps)
   mom = jnp.sum(mixtures.astype(jnp.float32), axis=1)
   mom_energy = jnp.sum(energy(mom), axis=-1)  # [B]

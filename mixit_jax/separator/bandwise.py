@@ -123,14 +123,15 @@ class MaskDecoder(nn.Module):
     expand = BandwiseWeights(bands, c.embed_dim, hidden, name="expand")()
     mix = BandwiseWeights(bands, hidden, hidden, name="hidden")()
     x = jnp.tanh(bandwise_dense(x, composed(expand, mix)))
-    masks, start = [], 0
+    masks = []
     parts = (2, c.num_sources, c.num_channels)
-    for index, (count, width) in enumerate(band_runs(c.bands)):
+    runs = band_runs(c.bands)
+    # Split, not sliced: the gradient is one concatenation, no sum of padded parts.
+    inputs = lax.split(x, [count for count, _ in runs])
+    for index, ((count, width), run) in enumerate(zip(runs, inputs, strict=True)):
       features = 2 * math.prod(parts) * width
       weights = BandwiseWeights(count, hidden, features, name=f"mask_{index}")
-      run = bandwise_dense(x[start : start + count], weights())
-      masks.append(_gated_masks(run, parts))
-      start += count
+      masks.append(_gated_masks(bandwise_dense(run, weights()), parts))
     real, imag = jnp.concatenate(masks, -1).astype(jnp.float32)
     return lax.complex(real, imag)
 

@@ -5,10 +5,12 @@ A mixture's spectrogram is cut into bands of bins, each band becomes D features
 `MaskDecoder` turns them into one complex mask per source and channel.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from mixit_jax.audio.spectral import istft, level, stft
 from mixit_jax.separator.bandwise import BandSplit, MaskDecoder
@@ -80,6 +82,45 @@ class Separator(nn.Module):
       Estimates [B, N, C, L] of the mixture divided by its level, and the level of
       every channel [B, C], both float32.
     """
+    spectrogram, scale = self._analyze(mixture)
+    masks = self.masks(spectrogram, dropout_keys)
+    return self._synthesize(masks, spectrogram, mixture.shape[-1]), scale
+
+  def separate_remixed(
+    self,
+    mixture: Array,
+    assign: Callable[[Array, Array], Array],
+    dropout_keys: Array | None = None,
+  ) -> tuple[Array, Array, Array, Array]:
+    """Separates mixtures at unit level and sums the outputs by an assignment of theirs.
+
+    The inverse transform is linear: masks are summed in its place, and the gradient
+    comes back through M signals instead of N.
+
+    Args:
+      mixture: waveforms [B, C, L], longer than n_fft / 2 samples.
+      assign: maps estimates [B, N, C, L] of the mixture divided by its level, and the
+        level [B, C], to an assignment [B, M, N] of zeros and ones.
+      dropout_keys: one random key per example [B], or None for no dropout.
+
+    Returns:
+      Sums of the estimates [B, M, C, L], the estimates [B, N, C, L] without a
+      gradient, the assignment [B, M, N], and the level [B, C]; all float32.
+    """
+    length = mixture.shape[-1]
+    spectrogram, scale = self._analyze(mixture)
+    masks = self.masks(spectrogram, dropout_keys)
+    estimates = self._synthesize(lax.stop_gradient(masks), spectrogram, length)
+    assignment = assign(estimates, scale)
+    chosen = assignment[..., None, None, None] > 0  # [B, M, N, 1, 1, 1]
+    summed = [
+      jnp.sum(jnp.where(chosen[:, m], masks, 0), axis=1) for m in range(chosen.shape[1])
+    ]
+    remixed = self._synthesize(jnp.stack(summed, 1), spectrogram, length)
+    return remixed, estimates, assignment, scale
+
+  def _analyze(self, mixture: Array) -> tuple[Array, Array]:
+    """Spectrograms [B, C, T, F] of mixtures [B, C, L] at unit level, levels [B, C]."""
     c = self.config
     if mixture.ndim != 3 or mixture.shape[1] != c.num_channels:
       raise ValueError(
@@ -90,10 +131,12 @@ class Separator(nn.Module):
     mixture = jnp.pad(mixture, ((0, 0), (0, 0), (0, max(missing, 0))))
     spectrogram = stft(mixture, c.n_fft, c.hop, drop_last=False)
     scale = level(spectrogram)
-    spectrogram = spectrogram[:, :, :-1] / scale[:, :, None, None]
-    masks = self.masks(spectrogram, dropout_keys)
-    estimates = istft(masks * spectrogram[:, None], c.n_fft, c.hop, length)
-    return estimates, scale
+    return spectrogram[:, :, :-1] / scale[:, :, None, None], scale
+
+  def _synthesize(self, masks: Array, spectrogram: Array, length: int) -> Array:
+    """Waveforms [B, N, C, L] of masks [B, N, C, T, F] on a spectrogram [B, C, T, F]."""
+    c = self.config
+    return istft(masks * spectrogram[:, None], c.n_fft, c.hop, length)
 
   def masks(self, spectrogram: Array, dropout_keys: Array | None = None) -> Array:
     """Computes the masks of a spectrogram.

@@ -58,11 +58,14 @@ def _backward(
   x, kernel = saved
   mirrored = jnp.swapaxes(kernel[::-1], 1, 2)
   x_gradient = _correlate(gradient, mirrored, not full)
-  if full:
-    # The longer operand slides over the shorter one: no padding.
-    mirrored_gradient = _overlaps(gradient, x)
-    return x_gradient, jnp.swapaxes(mirrored_gradient[::-1], 1, 2)
-  return x_gradient, _overlaps(x, gradient)
+  # The longer operand slides over the shorter one, and is transposed: it must be an
+  # array in memory, not the result of cheap steps that would be computed in its order.
+  longer = gradient
+  if not full:
+    padding = len(kernel) - 1
+    longer = jnp.pad(gradient, ((0, 0), (padding, padding), (0, 0)))
+  kernel_gradient = jnp.swapaxes(_overlaps(longer, x)[::-1], 1, 2)
+  return x_gradient, kernel_gradient
 
 
 def _overlaps(long: Array, short: Array) -> Array:

@@ -8,16 +8,15 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
+from mixit_jax.separator.attention import ATTENDED, attend
 from mixit_jax.separator.convolution import correlate
+from mixit_jax.separator.dropout import dropout, fold_in_each
 
 # Results of the matrix products: a policy may save them and recompute the rest.
-SAVED_PRODUCTS = ("expanded", "contracted", "qkv", "attended", "projected")
-
-# Attention weights that a CPU computes at a time: more leave its caches.
-_WEIGHTS_AT_ONCE = 2**22
+SAVED_PRODUCTS = ("expanded", "contracted", "qkv", "projected", ATTENDED)
 
 Initializer = Callable[..., Array]
 
@@ -30,38 +29,6 @@ def uniform_fan_in(fan_in: int) -> Initializer:
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
   return init
-
-
-def fold_in_each(keys: Array | None, data: int | Array) -> Array | None:
-  """Folds a number into every key [B]; None stays None."""
-  if keys is None:
-    return None
-  return jax.vmap(jax.random.fold_in, (0, None))(keys, data)
-
-
-def dropout(x: Array, rate: float, keys: Array | None, site: int) -> Array:
-  """Sets values to zero at random, with masks that follow from each example's key.
-
-  Args:
-    x: values [B, ..., D] with an even D or not.
-    rate: share of the values to drop, to a 65536th.
-    keys: one key per example [B], or None for no dropout.
-    site: number of this place among those that share the keys.
-
-  Returns:
-    Values of the same shape and expectation.
-  """
-  if keys is None or rate == 0:
-    return x
-  threshold = round(rate * 2**16)
-  size = math.prod(x.shape[1:])
-
-  def draw(key: Array) -> Array:
-    words = jax.random.bits(jax.random.fold_in(key, site), (-(-size // 2),))
-    return lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
-
-  kept = jax.vmap(draw)(keys).reshape(x.shape) >= threshold
-  return jnp.where(kept, x * (2**16 / (2**16 - threshold)), jnp.zeros((), x.dtype))
 
 
 class RMSGroupNorm(nn.Module):
@@ -159,10 +126,9 @@ class SelfAttention(nn.Module):
     out_kernel = self.param("out_kernel", init, (dim, dim))
     qkv = checkpoint_name(x @ qkv_kernel.astype(self.dtype), "qkv")
     if self.implementation == "cudnn":
-      x = self._fused(qkv)
+      x = checkpoint_name(self._fused(qkv), ATTENDED)
     else:
       x = self._explicit(qkv, fold_in_each(keys, site))
-    x = checkpoint_name(x, "attended")
     x = checkpoint_name(x @ out_kernel.astype(self.dtype), "projected")
     return dropout(x, self.dropout, keys, site + 1)
 
@@ -174,60 +140,21 @@ class SelfAttention(nn.Module):
     return x.reshape(batch, sequences, length, -1)
 
   def _explicit(self, qkv: Array, keys: Array | None) -> Array:
-    """Attention of qkv [B, S, L, 3D] with weights in memory."""
+    """Attention of qkv [B, S, L, 3D] in plain products."""
     batch, sequences, length, _ = qkv.shape
-
-    def attend(number: Array, q: Array, k: Array, v: Array) -> Array:
-      """One head of one sequence of every example, each [B, L, D / heads]."""
-      logits = jnp.einsum("btd,bsd->bts", q * q.shape[-1] ** -0.5, k)
-      logits = logits.astype(jnp.float32)
-      largest = lax.stop_gradient(jnp.max(logits, -1, keepdims=True))
-      weights = jnp.exp(logits - largest)
-      total = jnp.sum(weights, -1, keepdims=True)
-      weights = weights.astype(self.dtype)
-      weights = dropout(weights, self.attention_dropout, fold_in_each(keys, number), 0)
-      return (jnp.einsum("bts,bsd->btd", weights, v) / total).astype(self.dtype)
-
     # q, k, v as [heads S, B, L, D / heads].
     q, k, v = (
       jnp.transpose(part, (3, 1, 0, 2, 4)).reshape(-1, batch, length, part.shape[-1])
       for part in self._heads(qkv)
     )
-    numbers = jnp.arange(len(q))
-    if jax.default_backend() == "cpu":
-      size = max(1, _WEIGHTS_AT_ONCE // (batch * length**2))
-      attended = _map_in_groups(attend, size, (numbers, q, k, v))
-    else:
-      attended = jax.vmap(attend)(numbers, q, k, v)
-    attended = attended.reshape(self.num_heads, sequences, *attended.shape[1:])
-    return jnp.transpose(attended, (2, 1, 3, 0, 4)).reshape(*qkv.shape[:3], -1)
+    x = attend(q, k, v, keys, self.attention_dropout)
+    x = x.reshape(self.num_heads, sequences, *x.shape[1:])
+    return jnp.transpose(x, (2, 1, 3, 0, 4)).reshape(*qkv.shape[:3], -1)
 
   def _heads(self, qkv: Array) -> list[Array]:
     """Cuts qkv [..., 3D] into q, k and v [..., heads, D / heads]."""
     parts = jnp.split(qkv, 3, -1)
     return [part.reshape(*part.shape[:-1], self.num_heads, -1) for part in parts]
-
-
-def _map_in_groups(
-  function: Callable[..., Array], size: int, arrays: tuple[Array, ...]
-) -> Array:
-  """Maps a function over the first axis, about `size` at a time, to save memory.
-
-  The backward pass computes each group again.
-  """
-  count = len(arrays[0])
-  groups = -(-count // size)
-  size = -(-count // groups)
-  function = jax.checkpoint(jax.vmap(function), prevent_cse=False)
-  if groups == 1:
-    return function(*arrays)
-
-  def divide(array: Array) -> Array:
-    padding = ((0, groups * size - count),) + ((0, 0),) * (array.ndim - 1)
-    return jnp.pad(array, padding).reshape(groups, size, *array.shape[1:])
-
-  results = lax.map(lambda group: function(*group), jax.tree.map(divide, arrays))
-  return results.reshape(-1, *results.shape[2:])[:count]
 
 
 def _as_rank(vector: Array, rank: int) -> Array:

@@ -38,13 +38,19 @@ def _mixit_loss(separator: Separator, config: ObjectiveConfig) -> Loss:
     mom, mixtures = mixit.make_mixtures_of_mixtures(
       batch["segments"], batch["ratio_db"]
     )
-    estimates, scale = _normalized(separator, params, mom, keys)
-    mixtures = mixtures / scale[:, None, :, None]
-    values, mix_matrix = mixit.mixit_loss(
-      estimates, mixtures, config.assignment, tau=config.tau
+
+    def assign(estimates: jax.Array, scale: jax.Array) -> jax.Array:
+      targets = mixtures / scale[:, None, :, None]
+      return mixit.assign(estimates, targets, config.assignment, config.tau)
+
+    result: Any = separator.apply(
+      {"params": params}, mom, assign, keys, method="separate_remixed"
     )
+    remixed, estimates, mix_matrix, scale = result
+    targets = mixtures / scale[:, None, :, None]
+    values = mixit.remixed_loss(remixed, targets, config.tau)
     return values, mixit.mixit_statistics(
-      estimates, mixtures, mix_matrix, tau=config.tau
+      values, estimates, targets, mix_matrix, tau=config.tau
     )
 
   return loss
@@ -56,19 +62,12 @@ def _stems_loss(separator: Separator, config: ObjectiveConfig) -> Loss:
   def loss(params: Params, batch: Batch, keys: jax.Array | None) -> tuple:
     references = batch["references"]
     mixture = jnp.sum(references, axis=1)
-    estimates, scale = _normalized(separator, params, mixture, keys)
+    result: Any = separator.apply(
+      {"params": params}, mixture, keys, method="separate_normalized"
+    )
+    estimates, scale = result
     references = references / scale[:, None, :, None]
     values = snr.inactive_snr_loss(references, estimates, tau=config.tau)
     return jnp.mean(values.reshape(len(values), -1), axis=-1), {}
 
   return loss
-
-
-def _normalized(
-  separator: Separator, params: Params, mixture: jax.Array, keys: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-  """Estimates [B, N, C, L] of the mixture at unit level, and its level [B, C]."""
-  result: Any = separator.apply(
-    {"params": params}, mixture, keys, method="separate_normalized"
-  )
-  return result

@@ -35,10 +35,13 @@ def learning_rate(
 
 def make_optimizer(
   config: OptimizerConfig, steps_per_epoch: int
-) -> optax.GradientTransformation:
-  """AdamW on all trainable parameters, after clipping of the global norm."""
+) -> optax.GradientTransformationExtraArgs:
+  """AdamW on all trainable parameters, after clipping of the global norm.
+
+  Its `update` takes the norm of the gradients as `norm`, where that is known.
+  """
   return optax.chain(
-    optax.clip_by_global_norm(config.clip_norm),
+    _clip_by_norm(config.clip_norm),
     optax.adamw(
       lambda count: learning_rate(count, config, steps_per_epoch),
       b1=config.b1,
@@ -46,3 +49,21 @@ def make_optimizer(
       weight_decay=config.weight_decay,
     ),
   )
+
+
+def _clip_by_norm(largest: float) -> optax.GradientTransformationExtraArgs:
+  """Scales gradients whose global norm is above `largest` down to it."""
+
+  def update(
+    updates: optax.Updates,
+    state: optax.EmptyState,
+    params: optax.Params | None = None,
+    *,
+    norm: jax.Array | None = None,
+    **_: object,
+  ) -> tuple[optax.Updates, optax.EmptyState]:
+    norm = optax.tree.norm(updates) if norm is None else norm
+    factor = jnp.where(norm < largest, 1.0, largest / norm)
+    return jax.tree.map(lambda x: x * factor, updates), state
+
+  return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)

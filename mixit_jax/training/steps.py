@@ -21,12 +21,14 @@ from mixit_jax.training.mesh import (
 from mixit_jax.training.optimizer import learning_rate, make_optimizer
 from mixit_jax.training.state import Params, TrainState, split_params
 
+# Trainable parameters, state of the optimizer, running mean.
+Moving = tuple[Params, Any, Params | None]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make_train_step(
   loss: Loss,
-  optimizer: optax.GradientTransformation,
+  optimizer: optax.GradientTransformationExtraArgs,
   config: Config,
   mesh: Mesh | None = None,
 ) -> TrainStep:
@@ -69,18 +71,26 @@ def make_train_step(
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
 
     trainable, fixed = split_params(state.params, frozen)
-    updates, opt_state = optimizer.update(grads, state.opt_state, trainable)
-    params = {**optax.apply_updates(trainable, updates), **fixed}
-    ema = _running_mean(state.ema, params, config.optimizer.ema)
+
+    def update(moving: Moving) -> Moving:
+      trainable, opt_state, ema = moving
+      updates, opt_state = optimizer.update(grads, opt_state, trainable, norm=grad_norm)
+      trainable = optax.apply_updates(trainable, updates)
+      ema = _running_mean(ema, {**trainable, **fixed}, config.optimizer.ema)
+      return trainable, opt_state, ema
+
+    # A branch: where every leaf is chosen, XLA on CPU copies the old averages first.
+    moving = trainable, state.opt_state, state.ema
+    trainable, opt_state, ema = jax.lax.cond(finite, update, lambda x: x, moving)
     skipped = 1 - finite.astype(jnp.int32)
     rate = learning_rate(
       state.step - state.skipped, config.optimizer, run.steps_per_epoch
     )
     next_state = TrainState(
       step=state.step + 1,
-      params=_choose(finite, params, state.params),
-      opt_state=_choose(finite, opt_state, state.opt_state),
-      ema=_choose(finite, ema, state.ema),
+      params={**trainable, **fixed},
+      opt_state=opt_state,
+      ema=ema,
       skipped=state.skipped + skipped,
       skipped_in_row=(state.skipped_in_row + 1) * skipped,
     )
@@ -194,10 +204,6 @@ def _accumulate(
   )
   total, _ = jax.lax.scan(add, zeros, divided)
   return jax.tree.map(lambda x: x / parts, total)
-
-
-def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
-  return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def _running_mean(mean: Params | None, params: Params, decay: float) -> Params | None:

@@ -13,7 +13,13 @@ from mixit_jax.objectives.mixit import (
   trivial_split_loss,
 )
 
-statistics = jax.jit(mixit_statistics)
+
+@jax.jit
+def statistics(estimates, mixtures, mix_matrix):
+  loss = assigned_loss(estimates, mixtures, mix_matrix)
+  return mixit_statistics(loss, estimates, mixtures, mix_matrix)
+
+
 trivial_loss = jax.jit(trivial_split_loss, static_argnums=1)
 
 compiled_loss = jax.jit(mixit_loss, static_argnames="assignment")
