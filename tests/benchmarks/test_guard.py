@@ -28,7 +28,7 @@ def compiled():
 
 
 def test_operations_are_those_of_the_analysis(compiled):
-  # XLA counts the body of a loop once: of the four blocks, one.
+  # XLA counts the body of a loop once: one of four blocks, one group of attention.
   config = SeparatorConfig.preset("small", num_sources=12, num_blocks=1)
   expected = step_flops(config, round(SECONDS * config.sample_rate), 1)
   # The cheap steps (norms, gates, the optimizer) come on top.
@@ -36,11 +36,11 @@ def test_operations_are_those_of_the_analysis(compiled):
 
 
 def test_bytes_that_are_read_and_written(compiled):
-  assert compiled.cost_analysis()["bytes accessed"] <= 10_000 * MIB
+  assert compiled.cost_analysis()["bytes accessed"] <= 7_650 * MIB
 
 
 def test_memory_beside_the_state(compiled):
-  assert compiled.memory_analysis().temp_size_in_bytes <= 790 * MIB
+  assert compiled.memory_analysis().temp_size_in_bytes <= 690 * MIB
 
 
 def test_the_state_is_updated_in_place(compiled):
@@ -51,7 +51,7 @@ def test_the_state_is_updated_in_place(compiled):
 
 def test_size_of_the_program(compiled):
   """It is what compilation takes its time for."""
-  assert len(compiled.as_text().splitlines()) <= 27_000
+  assert len(compiled.as_text().splitlines()) <= 22_200
 
 
 def test_a_run_compiles_each_program_once(music, tmp_path, caplog):

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mixit_jax.separator.dropout import dropout
 from mixit_jax.separator.layers import (
   ConvSwiGLU,
   LocoformerSettings,
   RMSGroupNorm,
   SelfAttention,
   TFLocoformerBlock,
-  dropout,
 )
 
 SETTINGS = LocoformerSettings(
@@ -39,6 +39,18 @@ def test_norm_gives_every_group_unit_power_times_its_gain():
   y = RMSGroupNorm(2, "float32").apply({"params": {"gain": gain}}, x)
   power = np.mean((y / gain[None, None, None]).reshape(2, 3, 4, 2, 3) ** 2, -1)
   np.testing.assert_allclose(power, 1, rtol=1e-4)
+
+
+def test_vectors_are_what_they_are_stored_as():
+  """On CPU they pass through a product, which must not change a bit."""
+  gain = noise(96) * np.logspace(-30, 30, 96, dtype=np.float32)
+  y = RMSGroupNorm(1, "float32").apply(
+    {"params": {"gain": gain}}, np.ones((1, 96), np.float32)
+  )
+  unit = RMSGroupNorm(1, "float32").apply(
+    {"params": {"gain": np.ones_like(gain)}}, np.ones((1, 96), np.float32)
+  )
+  np.testing.assert_array_equal(y[0], gain * np.asarray(unit[0]))
 
 
 def test_norm_has_a_finite_gradient_at_zero():
