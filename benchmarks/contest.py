@@ -2,7 +2,8 @@
 
 A machine's speed changes from minute to minute; a ratio of times that were taken in
 turn does not. Own processes keep the memory and the threads of one contestant apart
-from those of the others.
+from those of the others. A turn is two runs, of which the second counts: the first
+takes back the memory and caches that the one before had; in real use nobody takes them.
 """
 
 import dataclasses
@@ -99,6 +100,8 @@ def compete(
     ready = [player for player in players if not player.result.problem]
     for _ in range(rounds):
       for player in ready:
+        if len(ready) > 1:
+          player.ask("settle")
         player.ask("run")
     for player in ready:
       player.ask("memory")
@@ -129,7 +132,7 @@ class _Player:
       self.result.seconds_to_prepare = value
     elif what == "run":
       self.result.seconds.append(value)
-    else:
+    elif what == "memory":
       self.result.memory = value
 
 
