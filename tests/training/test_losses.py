@@ -1,0 +1,46 @@
+"""Pre-training's loss, whose masks are summed first, against the objective itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mixit_jax.objectives import mixit
+from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
+from mixit_jax.training.config import ObjectiveConfig
+from mixit_jax.training.losses import make_loss
+
+TINY = SeparatorConfig(
+  n_fft=64, hop=16, bands=(1,) * 9 + (8,) * 3, num_sources=4, embed_dim=8, ffn_dim=8,
+  num_blocks=1, num_heads=2, num_groups=2, kernel_size=2,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("assignment", ["efficient", "exact"])
+def test_losses_and_gradients_are_those_of_the_separated_outputs(assignment):
+  separator, config = Separator(TINY), ObjectiveConfig(assignment=assignment)
+  noise = np.random.default_rng(0).standard_normal((3, 2, 2, 400), np.float32)
+  batch = {"segments": noise, "ratio_db": np.float32([-3, 0, 4])}
+  params = separator.init(jax.random.key(0), noise[:, 0])["params"]
+
+  def directly(params):
+    mom, mixtures = mixit.make_mixtures_of_mixtures(noise, batch["ratio_db"])
+    estimates, scale = separator.apply(
+      {"params": params}, mom, method="separate_normalized"
+    )
+    targets = mixtures / scale[:, None, :, None]
+    values, _ = mixit.mixit_loss(estimates, targets, assignment, tau=config.tau)
+    return jnp.mean(values), values
+
+  def summed_first(params):
+    values, _ = make_loss(separator, config)(params, batch, None)
+    return jnp.mean(values), values
+
+  (_, expected), wanted = jax.jit(jax.value_and_grad(directly, has_aux=True))(params)
+  (_, found), gradient = jax.jit(jax.value_and_grad(summed_first, has_aux=True))(params)
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+  largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(wanted))
+  for ours, theirs in zip(
+    jax.tree.leaves(gradient), jax.tree.leaves(wanted), strict=True
+  ):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5 * largest)
