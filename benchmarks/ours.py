@@ -37,7 +37,7 @@ def prepare_step(
   config = Config(model=model, objective=ObjectiveConfig(assignment=assignment))
   separator = Separator(model)
   optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
-  state = jax.eval_shape(lambda: new_state(_random_params(separator), optimizer))
+  state = jax.eval_shape(lambda: new_state(_init(separator), optimizer))
   step = jax.jit(
     make_train_step(make_loss(separator, config.objective), optimizer, config),
     donate_argnums=0,
@@ -55,7 +55,7 @@ def train_step(size: str, num_sources: int, batch: int, **choices: Any) -> Task:
   """A pre-training step on noise; see `prepare_step`."""
   step, shapes, data = prepare_step(size, num_sources, batch=batch, **choices)
   separator = Separator(SeparatorConfig.preset(size, num_sources=num_sources))
-  params = jax.jit(lambda: _random_params(separator))()
+  params = _random_params(separator)
   state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
   state = state.replace(params=params)
   examples = {
@@ -84,7 +84,7 @@ def separation(
   """Separation of a recording of noise, chunk by chunk."""
   config = SeparatorConfig.preset(size, num_sources=num_sources, dtype=dtype)
   separator = Separator(config)
-  params = jax.jit(lambda: _random_params(separator))()
+  params = _random_params(separator)
   separate = chunk_separator(separator, params)
   rate = config.sample_rate
   mixture = np.array(_noise(2, round(seconds * rate)))
@@ -125,6 +125,18 @@ def _calls(function: Callable, *arguments: jax.Array) -> Task:
 
 
 def _random_params(separator: Separator) -> Any:
+  """Small random parameters, drawn one by one as a file of weights is read.
+
+  The initializer draws all at once, which takes more memory than a separation.
+  """
+  random = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda leaf: jnp.asarray(random.standard_normal(leaf.shape, np.float32) / 20),
+    jax.eval_shape(lambda: _init(separator)),
+  )
+
+
+def _init(separator: Separator) -> Any:
   config = separator.config
   mixture = jnp.zeros((1, config.num_channels, 2 * config.n_fft))
   return separator.init(jax.random.key(0), mixture)["params"]

@@ -49,7 +49,7 @@ def _forward(
     weights = jnp.exp(logits - largest)
     total = jnp.sum(weights, -1, keepdims=True)
     weights = _drop(weights.astype(v.dtype), rate, keys, numbers)
-    y = jnp.einsum("sbij,sbje->sbie", weights, v) / total
+    y = jnp.einsum("...ij,...je->...ie", weights, v) / total
     return y.astype(v.dtype), largest + jnp.log(total)
 
   y, normalizer = _map_in_groups(group, q, k, v)
@@ -66,14 +66,14 @@ def _backward(rate: float, saved: Any, gradient: Array) -> tuple:
   ) -> tuple[Array, Array, Array]:
     weights = jnp.exp(_logits(q, k) - normalizer)
     dropped = _drop(weights.astype(v.dtype), rate, keys, numbers)
-    v_gradient = jnp.einsum("sbij,sbie->sbje", dropped, g)
+    v_gradient = jnp.einsum("...ij,...ie->...je", dropped, g)
     # Sum of all weights times their gradients: what the normalizer takes back.
     shared = jnp.sum(g.astype(jnp.float32) * y, -1, keepdims=True)
-    weight_gradient = _drop(jnp.einsum("sbie,sbje->sbij", g, v), rate, keys, numbers)
+    weight_gradient = _drop(jnp.einsum("...ie,...je->...ij", g, v), rate, keys, numbers)
     logit_gradient = weights * (weight_gradient - shared) * _scale(q)
     logit_gradient = logit_gradient.astype(q.dtype)
-    q_gradient = jnp.einsum("sbij,sbje->sbie", logit_gradient, k)
-    k_gradient = jnp.einsum("sbij,sbie->sbje", logit_gradient, q)
+    q_gradient = jnp.einsum("...ij,...je->...ie", logit_gradient, k)
+    k_gradient = jnp.einsum("...ij,...ie->...je", logit_gradient, q)
     return q_gradient, k_gradient, v_gradient
 
   return *_map_in_groups(group, q, k, v, y, normalizer, gradient), None
@@ -87,37 +87,47 @@ def _scale(q: Array) -> float:
 
 
 def _logits(q: Array, k: Array) -> Array:
-  """Logits [S, B, L, L] in float32."""
-  return jnp.einsum("sbie,sbje->sbij", q * _scale(q), k).astype(jnp.float32)
+  """Logits [..., L, L] in float32."""
+  return jnp.einsum("...ie,...je->...ij", q * _scale(q), k).astype(jnp.float32)
 
 
 def _drop(x: Array, rate: float, keys: Array | None, numbers: Array) -> Array:
-  """Dropout of x [S, B, L, L] that follows from keys [B] and sequence numbers [S]."""
+  """Dropout of x [S, B, L, L], or [S, L, L] if B is 1.
+
+  It follows from keys [B] and sequence numbers [S].
+  """
   if keys is None or rate == 0:
     return x
-  return jax.vmap(lambda x, n: dropout(x, rate, fold_in_each(keys, n), 0))(x, numbers)
+  each = x.reshape(len(numbers), len(keys), *x.shape[-2:])
+  drop = jax.vmap(lambda x, n: dropout(x, rate, fold_in_each(keys, n), 0))
+  return drop(each, numbers).reshape(x.shape)
 
 
 def _map_in_groups(function: Callable[..., Any], *arrays: Array) -> Any:
   """Maps a function over the first axis [S, B, L, ...], in groups where that is faster.
 
   Args:
-    function: takes the numbers of the sequences of a group and their part of `arrays`.
+    function: takes the numbers of the sequences of a group and their part of `arrays`,
+      [S, L, ...] if B is 1: XLA on CPU fuses more around products of three axes.
     *arrays: [S, B, L, ...].
   """
   count, batch, length = arrays[0].shape[:3]
+  if batch == 1:
+    arrays = tuple(jnp.squeeze(array, 1) for array in arrays)
   numbers = jnp.arange(count)
   on_cpu = jax.default_backend() == "cpu"
   size = max(1, _WEIGHTS_AT_ONCE // (batch * length**2)) if on_cpu else count
   groups = -(-count // size)
-  if groups == 1:
-    return function(numbers, *arrays)
   size = -(-count // groups)
 
   def divide(array: Array) -> Array:
     padding = ((0, groups * size - count),) + ((0, 0),) * (array.ndim - 1)
     return jnp.pad(array, padding).reshape(groups, size, *array.shape[1:])
 
-  divided = jax.tree.map(divide, (numbers, *arrays))
-  results = lax.map(lambda group: function(*group), divided)
-  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], results)
+  if groups == 1:
+    results = function(numbers, *arrays)
+  else:
+    divided = jax.tree.map(divide, (numbers, *arrays))
+    results = lax.map(lambda group: function(*group), divided)
+    results = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], results)
+  return jax.tree.map(lambda x: x.reshape(count, batch, length, -1), results)

@@ -1,7 +1,9 @@
 """Layers with own weights for every band: band split and mask decoder (paper 4.2)."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -63,6 +65,17 @@ def bandwise_dense(x: Array, weights: tuple[Array, Array]) -> Array:
   return jnp.einsum("kbtd,kde->kbte", x, kernel) + bias[:, None, None]
 
 
+def bandwise_columns(x: Array, weights: tuple[Array, Array]) -> Array:
+  """Maps x [K, D, B, T] to [K, E, B, T] in its own type, each band for itself."""
+  kernel, bias = (w.astype(x.dtype) for w in weights)
+  if len(kernel) == 1:
+    # XLA on CPU would transpose the weights of a batch of one for the backward pass.
+    y = jnp.einsum("de,dbt->ebt", kernel[0], x[0])[None]
+  else:
+    y = jnp.einsum("kde,kdbt->kebt", kernel, x)
+  return y + bias[:, :, None, None]
+
+
 def composed(
   first: tuple[Array, Array], second: tuple[Array, Array]
 ) -> tuple[Array, Array]:
@@ -116,13 +129,11 @@ class MaskDecoder(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Maps features [B, T, K, D] to masks [B, N, C, T, F], complex64."""
     c = self.config
-    # Bands first: one large matrix product for each, and nothing large to transpose.
     x = BandwiseNorm(c.compute_dtype(), name="norm")(jnp.moveaxis(x, 2, 0))
-    bands, hidden = len(c.bands), 4 * c.embed_dim
-    # No nonlinearity stands between these two layers.
-    expand = BandwiseWeights(bands, c.embed_dim, hidden, name="expand")()
-    mix = BandwiseWeights(bands, hidden, hidden, name="hidden")()
-    x = jnp.tanh(bandwise_dense(x, composed(expand, mix)))
+    # Bands first: one large matrix product for each. Frames last: what is cut and
+    # joined below stays in long pieces.
+    x = jnp.moveaxis(x, 3, 1)
+    x = jnp.tanh(bandwise_columns(x, self._first_layer()))
     masks = []
     parts = (2, c.num_sources, c.num_channels)
     runs = band_runs(c.bands)
@@ -130,22 +141,45 @@ class MaskDecoder(nn.Module):
     inputs = lax.split(x, [count for count, _ in runs])
     for index, ((count, width), run) in enumerate(zip(runs, inputs, strict=True)):
       features = 2 * math.prod(parts) * width
-      weights = BandwiseWeights(count, hidden, features, name=f"mask_{index}")
-      masks.append(_gated_masks(bandwise_dense(run, weights()), parts))
-    real, imag = jnp.concatenate(masks, -1).astype(jnp.float32)
+      weights = BandwiseWeights(count, run.shape[1], features, name=f"mask_{index}")
+      masks.append(_gated_masks(bandwise_columns(run, weights()), parts))
+    real, imag = jnp.swapaxes(jnp.concatenate(masks, 4), 4, 5).astype(jnp.float32)
     return lax.complex(real, imag)
+
+  def _first_layer(self) -> tuple[Array, Array]:
+    """Kernels [K, D, 4D] and biases [K, 4D] before the nonlinearity."""
+    bands, dim = len(self.config.bands), self.config.embed_dim
+    if self.has_variable("params", "folded"):
+      return BandwiseWeights(bands, dim, 4 * dim, name="folded")()
+    # No nonlinearity stands between these two layers.
+    expand = BandwiseWeights(bands, dim, 4 * dim, name="expand")()
+    mix = BandwiseWeights(bands, 4 * dim, 4 * dim, name="hidden")()
+    return composed(expand, mix)
+
+
+def fold(params: Mapping[str, Any]) -> dict[str, Any]:
+  """Parameters of a separator for inference: two layers of the decoder are one.
+
+  They separate as before, but do not compose the layers for every batch.
+  """
+  decoder = dict(params["decoder"])
+  layers = (decoder.pop(name) for name in ("expand", "hidden"))
+  weights = ((layer["kernel"], layer["bias"]) for layer in layers)
+  kernel, bias = jax.jit(composed)(*weights)
+  decoder["folded"] = {"kernel": kernel, "bias": bias}
+  return {**params, "decoder": decoder}
 
 
 # The backward pass keeps the input alone and computes the gate again.
 @partial(jax.checkpoint, static_argnums=1)
 def _gated_masks(run: Array, parts: tuple[int, int, int]) -> Array:
-  """Maps values and gates [K, B, T, 2 * 2NCW] of K bands to masks [2, B, N, C, T, KW].
+  """Maps values and gates [K, 2 * 2NCW, B, T] of K bands to masks [2, B, N, C, KW, T].
 
   Args:
     run: output of the last layer for bands of one width W.
     parts: 2 for real and imaginary part, N and C.
   """
-  value, gate = jnp.split(run, 2, -1)
-  mask = (value * nn.sigmoid(gate)).reshape(*run.shape[:3], *parts, -1)
-  mask = jnp.transpose(mask, (3, 1, 4, 5, 2, 0, 6))
-  return mask.reshape(*mask.shape[:5], -1)
+  value, gate = jnp.split(run, 2, 1)
+  mask = (value * nn.sigmoid(gate)).reshape(len(run), *parts, -1, *run.shape[2:])
+  mask = jnp.transpose(mask, (1, 5, 2, 3, 0, 4, 6))
+  return mask.reshape(*mask.shape[:4], -1, mask.shape[-1])

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from mixit_jax.separator.bandwise import fold
 from mixit_jax.separator.bs_locoformer import Separator
 
 # What comes back may still be on its way; `np.asarray` waits for it.
@@ -48,7 +49,7 @@ def chunk_separator(
   """
   layout = None if mesh is None else NamedSharding(mesh, P(mesh.axis_names))
   whole = None if mesh is None else NamedSharding(mesh, P())
-  params = jax.device_put(params, whole)
+  params = fold(jax.device_put(params, whole))
 
   def separate(chunks: np.ndarray) -> jax.Array:
     chunks = np.asarray(chunks, np.float32)

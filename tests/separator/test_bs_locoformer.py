@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mixit_jax.errors import UserError
+from mixit_jax.separator.bandwise import fold
 from mixit_jax.separator.bs_locoformer import (
   BandSplit,
   MaskDecoder,
@@ -83,9 +84,12 @@ def test_each_block_matches_reference(reference):
     assert relative_error(x, features) < 1e-5
 
 
-def test_masks_match_reference(reference):
+@pytest.mark.parametrize("folded", [False, True])
+def test_masks_match_reference(reference, folded):
   decoder = MaskDecoder(reference.config)
-  found = decoder.apply({"params": reference.params["decoder"]}, reference.features[-1])
+  params = fold(reference.params) if folded else reference.params
+  assert folded == ("hidden" not in params["decoder"])
+  found = decoder.apply({"params": params["decoder"]}, reference.features[-1])
   assert relative_error(found, reference.masks) < 1e-5
 
 
