@@ -12,7 +12,7 @@ import json
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -74,7 +74,7 @@ def separator_rows() -> Iterator[Row]:
   masks = stages["mask_real"] + 1j * stages["mask_imag"]
 
   spectrogram = stft(mixture, config.n_fft, config.hop, drop_last=False)
-  found = level(spectrogram)
+  found: Any = level(spectrogram)
   yield Row("level", relative(found, scale), RELATIVE, 1e-5)
   found = spectrogram[:, :, :-1] / scale[:, :, None, None]
   yield Row("spectrogram", relative(found, normalized), RELATIVE, 1e-5)
@@ -113,7 +113,7 @@ def loss_rows() -> Iterator[Row]:
   """Losses and assignments."""
   vectors = np.load(VECTORS / "losses.npz")
   references, estimates = vectors["stem_references"], vectors["stem_estimates"]
-  found = thresholded_snr_loss(references[:1, :1], estimates[:1, :1])
+  found: Any = thresholded_snr_loss(references[:1, :1], estimates[:1, :1])
   error = largest(found, vectors["thresholded_snr_loss"])
   yield Row("thresholded SNR loss", error, DECIBELS, 1e-4)
   error = largest(
@@ -170,15 +170,15 @@ def selection_rows() -> Iterator[Row]:
 def score_rows() -> Iterator[Row]:
   """Scores; NaN must stand in the same frames."""
   vectors = np.load(VECTORS / "metrics.npz")
-  signals = [vectors[k].transpose(0, 2, 1) for k in ("references", "estimates")]
+  true, found = (vectors[k].transpose(0, 2, 1) for k in ("references", "estimates"))
   rate = int(vectors["sample_rate"])
-  for stage, found, name in (
-    ("SDR of 1-s frames", framewise_sdr(*signals, rate), "museval_framewise_sdr"),
-    ("cSDR", csdr(*signals, rate), "csdr"),
-    ("uSDR", usdr(*signals), "usdr_mdx"),
-    ("uSDR per channel", usdr(*signals, "per_channel"), "usdr_per_channel"),
+  for stage, scores, name in (
+    ("SDR of 1-s frames", framewise_sdr(true, found, rate), "museval_framewise_sdr"),
+    ("cSDR", csdr(true, found, rate), "csdr"),
+    ("uSDR", usdr(true, found), "usdr_mdx"),
+    ("uSDR per channel", usdr(true, found, "per_channel"), "usdr_per_channel"),
   ):
-    yield Row(stage, largest(found, vectors[name]), DECIBELS, 1e-6)
+    yield Row(stage, largest(scores, vectors[name]), DECIBELS, 1e-6)
 
 
 def reference_weights() -> dict[str, np.ndarray]:
@@ -190,13 +190,13 @@ def reference_weights() -> dict[str, np.ndarray]:
   }
 
 
-def relative(found, expected) -> float:
+def relative(found: Any, expected: Any) -> float:
   """Norm of the difference over the norm of the reference."""
   found, expected = np.asarray(found), np.asarray(expected)
   return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def largest(found, expected) -> float:
+def largest(found: Any, expected: Any) -> float:
   """Largest difference; infinite where only one of both is NaN."""
   found, expected = np.asarray(found), np.asarray(expected)
   if not np.array_equal(np.isnan(found), np.isnan(expected)):

@@ -125,7 +125,7 @@ def _write_records(folder: Path, count: int, seconds: float) -> None:
   file = "mixture/train-00000-of-00001.arrayrecord"
   (folder / "mixture").mkdir()
   write_shard(folder / file, records)
-  splits = {"train": {"mixture": [{"file": file, "records": count}]}}
+  splits: Any = {"train": {"mixture": [{"file": file, "records": count}]}}
   Manifest(
     kind="fma", sample_rate=RATE, seconds=seconds, hop_seconds=seconds, num_channels=2,
     codec="flac", splits=splits,

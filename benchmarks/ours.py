@@ -110,7 +110,10 @@ def assignment(num_sources: int, seconds: float, batch: int, kind: str) -> Task:
   """Assignment of given estimates to mixtures, "exact" or "efficient"."""
   estimates = _noise(batch, num_sources, 2, round(seconds * RATE))
   mixtures = _noise(batch, 2, 2, round(seconds * RATE))
-  assign = {"exact": mixit.assign_exact, "efficient": mixit.assign_least_squares}
+  assign: dict[str, Callable] = {
+    "exact": mixit.assign_exact,
+    "efficient": mixit.assign_least_squares,
+  }
   return _calls(jax.jit(assign[kind]), estimates, mixtures)
 
 

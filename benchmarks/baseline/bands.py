@@ -6,6 +6,7 @@ bands is one batched product: seven instead of 62.
 """
 
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,9 +59,9 @@ class BandSplit(nn.Module):
     parts = rows.split(lengths, dim=1)
     for (first, count), part in zip(runs, parts, strict=True):
       bands = self.band_split_module[first : first + count]
-      x = _group_norm([band[0] for band in bands], part)
+      x = _group_norm(_layers(bands, 0), part)
       x = x.unflatten(1, (count, -1)).permute(1, 0, 3, 2).flatten(1, 2)
-      x = _linear([band[1] for band in bands], x)
+      x = _linear(_layers(bands, 1), x)
       outputs.append(x.unflatten(1, (rows.shape[0], -1)))
     return torch.cat(outputs).permute(1, 2, 0, 3)
 
@@ -76,14 +77,14 @@ class BandSplit(nn.Module):
     else:
       bands = self.bandwise_decoding_module
       batch, count = x.shape[:2]
-      x = _group_norm([band[0] for band in bands], x.flatten(1, 2))
+      x = _group_norm(_layers(bands, 0), x.flatten(1, 2))
       x = x.unflatten(1, (count, -1)).permute(1, 0, 3, 2).flatten(1, 2)
-      x = _linear([band[1] for band in bands], x)
-      x = torch.tanh(_linear([band[2] for band in bands], x))
+      x = _linear(_layers(bands, 1), x)
+      x = torch.tanh(_linear(_layers(bands, 2), x))
       outputs = []
       for first, count in _runs(self.bands):
         run = slice(first, first + count)
-        out = functional.glu(_linear([band[4] for band in bands[run]], x[run]))
+        out = functional.glu(_linear(_layers(bands[run], 4), x[run]))
         out = out.unflatten(1, (batch, -1)).unflatten(-1, (*layout, -1))
         # [n, B, T, re/im, N, C, b] -> [B, re/im, N, C, n * b, T]
         outputs.append(out.permute(1, 3, 4, 5, 0, 6, 2).flatten(4, 5))
@@ -101,6 +102,11 @@ def _runs(bands: tuple[int, ...]) -> list[tuple[int, int]]:
   return runs
 
 
+def _layers(bands: nn.ModuleList, index: int) -> list[Any]:
+  """One layer of every band."""
+  return [list(band.children())[index] for band in bands]
+
+
 def _group_norm(norms: list[nn.GroupNorm], x: Tensor) -> Tensor:
   """Normalizes `x` [B, n * features, T] by one group norm per band."""
   weight = torch.cat([norm.weight for norm in norms])
@@ -108,7 +114,7 @@ def _group_norm(norms: list[nn.GroupNorm], x: Tensor) -> Tensor:
   return functional.group_norm(x, len(norms), weight, bias)
 
 
-def _linear(layers: list[nn.Conv1d], x: Tensor) -> Tensor:
+def _linear(layers: list[Any], x: Tensor) -> Tensor:
   """Applies one linear layer per band to `x` [n, rows, inputs]."""
   weight = torch.stack([layer.weight.squeeze(-1) for layer in layers])
   bias = torch.stack([layer.bias for layer in layers])

@@ -127,7 +127,7 @@ def _decode(
   The file is closed: what is left of it is its header.
   """
   try:
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
+    with _opened(data) as file:
       expected = file.frames - first if length is None else length
       file.seek(first)
       # Integers, converted here: libsndfile's own conversion is three times slower.
@@ -148,6 +148,22 @@ def _decode(
   audio = pcm.T.astype(np.float32, order="C")
   audio /= np.float32(_PCM_SCALE)
   return Segment(audio, track, start + first / rate), file
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[soundfile.SoundFile]:
+  """A file that is in memory, open for reading."""
+  if not hasattr(os, "memfd_create"):  # only Linux has it
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+      yield file
+    return
+  # libsndfile reads a file of the system by itself, and a stream through callbacks
+  # that wait for the interpreter's lock.
+  with os.fdopen(os.memfd_create("record"), "w+b") as content:
+    content.write(data)
+    content.seek(0)
+    with soundfile.SoundFile(content.fileno(), closefd=False) as file:
+      yield file
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> int:

@@ -1,5 +1,7 @@
+import contextlib
 import dataclasses
 import io
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,6 +66,26 @@ def test_segments_of_16_bits_survive_unchanged(codec):
   assert decoded.audio.dtype == np.float32
   assert decoded.audio.flags.c_contiguous
   assert (decoded.track, decoded.start) == (segment.track, segment.start)
+
+
+def test_systems_without_files_in_memory_decode_the_same(monkeypatch):
+  record = encode_segment(Segment(_noise(), "track", 1.5), 8000)
+  expected = decode_segment(record)
+  monkeypatch.delattr(os, "memfd_create", raising=False)
+  found = decode_segment(record)
+  np.testing.assert_array_equal(found.audio, expected.audio)
+  assert (found.track, found.start) == (expected.track, expected.start)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="open files are not listed")
+def test_decoding_leaves_no_file_open():
+  good = encode_segment(Segment(_noise(0.1), "track", 0.0), 8000)
+  folder = Path("/dev/fd")
+  before = len(list(folder.iterdir()))
+  for record in 10 * (good, good[:40], b"no audio"):
+    with contextlib.suppress(RecordError):
+      decode_segment(record)
+  assert len(list(folder.iterdir())) < before + 10
 
 
 def test_any_file_name_and_number_can_be_stored():
