@@ -34,11 +34,14 @@ def with_gradients(function, *arguments):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-@pytest.mark.parametrize("at_once", [1, 2 * 7**2 * 2, 2**19])  # groups of 1, 2 and 5
-def test_values_and_gradients_follow_from_the_definition(rate, at_once, monkeypatch):
-  monkeypatch.setattr(attention, "_WEIGHTS_AT_ONCE", at_once)
-  keys = jax.random.split(jax.random.key(0), 2) if rate else None
-  inputs = [draw(seed) for seed in range(3)]
+@pytest.mark.parametrize("sequences", [1, 2, 5])  # of a group
+@pytest.mark.parametrize("batch", [1, 2])
+def test_values_and_gradients_follow_from_the_definition(
+  rate, sequences, batch, monkeypatch
+):
+  monkeypatch.setattr(attention, "_WEIGHTS_AT_ONCE", sequences * batch * 7**2)
+  keys = jax.random.split(jax.random.key(0), batch) if rate else None
+  inputs = [draw(seed, (5, batch, 7, 4)) for seed in range(3)]
   found = with_gradients(attend, *inputs, keys, rate)
   expected = with_gradients(by_definition, *inputs, keys, rate)
   for ours, theirs in zip(found, expected, strict=True):
