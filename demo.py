@@ -25,28 +25,48 @@ SHAPE = ["--sample-rate=8000", "--seconds=6", "--hop=3"]
 STAGES = {
   "songs": [PYTHON, "-m", "data_prep.demo", f"--out={MUSIC}", "--sample-rate=8000"],
   "prepare_unlabelled": [
-    PYTHON, "-m", "data_prep.fma", f"--audio={MUSIC}/unlabelled", f"--out={RUN}/fma",
+    PYTHON,
+    "-m",
+    "data_prep.fma",
+    f"--audio={MUSIC}/unlabelled",
+    f"--out={RUN}/fma",
     *SHAPE,
   ],
   "prepare_stems": [
-    PYTHON, "-m", "data_prep.musdb", f"--musdb={MUSIC}", f"--out={RUN}/musdb", *SHAPE,
+    PYTHON,
+    "-m",
+    "data_prep.musdb",
+    f"--musdb={MUSIC}",
+    f"--out={RUN}/musdb",
+    *SHAPE,
   ],
   "pretrain": [
-    *TRAIN, "--config=configs/demo.py:pretrain", f"--workdir={RUN}/pretrain",
+    *TRAIN,
+    "--config=configs/demo.py:pretrain",
+    f"--workdir={RUN}/pretrain",
     f"--config.data.shards={RUN}/fma",
   ],
   "select_channels": [
-    *COMMAND, "select-channels", f"{RUN}/pretrain", f"--songs={RUN}/musdb/valid",
+    *COMMAND,
+    "select-channels",
+    f"{RUN}/pretrain",
+    f"--songs={RUN}/musdb/valid",
   ],
   "finetune": [
-    *TRAIN, "--config=configs/demo.py:finetune", f"--workdir={RUN}/finetune",
-    f"--config.data.shards={RUN}/musdb", f"--config.init.run={RUN}/pretrain",
+    *TRAIN,
+    "--config=configs/demo.py:finetune",
+    f"--workdir={RUN}/finetune",
+    f"--config.data.shards={RUN}/musdb",
+    f"--config.init.run={RUN}/pretrain",
   ],
   "evaluate": [
-    *COMMAND, "evaluate", f"{RUN}/finetune", f"--songs={MUSIC}/test",
+    *COMMAND,
+    "evaluate",
+    f"{RUN}/finetune",
+    f"--songs={MUSIC}/test",
     f"--json={RUN}/evaluation.json",
   ],
-}  # fmt: skip
+}
 
 
 def main() -> int:

@@ -38,7 +38,9 @@ def main() -> None:
 def _settings() -> argparse.Namespace:
   accelerated = options.platform() != "cpu"
   parser = options.parser(
-    __doc__, "dtype", "remat",
+    __doc__,
+    "dtype",
+    "remat",
     rounds=5,
     sizes="medium,small,large" if accelerated else "small",
     seconds=6.0 if accelerated else 1.0,
@@ -48,7 +50,7 @@ def _settings() -> argparse.Namespace:
     hop=6.0 if accelerated else 3.0,
     chunks=8 if accelerated else 1,
     minutes=9.0,
-  )  # fmt: skip
+  )
   return parser.parse_args()
 
 

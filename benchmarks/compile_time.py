@@ -37,9 +37,13 @@ def measure(settings: Any) -> dict[str, Any]:
   """Compiles in fresh processes and prints the table."""
   s = settings
   step = {
-    "size": s.size, "num_sources": s.num_sources, "seconds": s.seconds,
-    "batch": s.batch, "dtype": s.dtype, "remat": s.remat,
-  }  # fmt: skip
+    "size": s.size,
+    "num_sources": s.num_sources,
+    "seconds": s.seconds,
+    "batch": s.batch,
+    "dtype": s.dtype,
+    "remat": s.remat,
+  }
   cold, cached = Result("cold"), Result("cached")
   for _ in range(s.rounds):
     with tempfile.TemporaryDirectory() as cache:

@@ -22,8 +22,11 @@ def train_step(
 ) -> list[Contestant]:
   """A pre-training step: ours, and the baseline eager and compiled."""
   common = {
-    "size": size, "num_sources": num_sources, "seconds": seconds, "batch": batch,
-  }  # fmt: skip
+    "size": size,
+    "num_sources": num_sources,
+    "seconds": seconds,
+    "batch": batch,
+  }
   ours = [_ours("train_step", OURS, common | {"dtype": dtype, "remat": remat})]
   if not torch:
     return ours
@@ -53,9 +56,13 @@ def separation(
 ) -> list[Contestant]:
   """A whole recording: ours, and the baseline eager and compiled."""
   common: dict[str, Any] = {
-    "size": size, "num_sources": num_sources, "seconds": seconds, "chunk": chunk,
-    "hop": hop, "batch": batch,
-  }  # fmt: skip
+    "size": size,
+    "num_sources": num_sources,
+    "seconds": seconds,
+    "chunk": chunk,
+    "hop": hop,
+    "batch": batch,
+  }
   ours = [_ours("separation", OURS, common | {"dtype": dtype})]
   if not torch:
     return ours

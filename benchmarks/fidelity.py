@@ -146,12 +146,14 @@ def selection_rows() -> Iterator[Row]:
   yield Row("overlap-add of long recordings", error, LARGEST, 1e-5)
 
   vectors = np.load(VECTORS / "channel_selection.npz")
-  matches = np.stack([
-    match_channels(references, estimates, "left").outputs
-    for references, estimates in zip(
-      vectors["references"], vectors["estimates"], strict=True
-    )
-  ])  # fmt: skip
+  matches = np.stack(
+    [
+      match_channels(references, estimates, "left").outputs
+      for references, estimates in zip(
+        vectors["references"], vectors["estimates"], strict=True
+      )
+    ]
+  )
   different = sum(
     np.sum(votes[votes >= 0] != vectors[f"votes_{stem}"])
     for stem, votes in zip(STEMS, matches.T, strict=True)

@@ -39,8 +39,11 @@ def measure(settings: Any) -> dict[str, Any]:
   with tempfile.TemporaryDirectory() as folder:
     _write_records(Path(folder), s.records, s.record_seconds)
     common = {
-      "folder": folder, "seconds": s.seconds, "batch": s.batch, "workers": s.workers,
-    }  # fmt: skip
+      "folder": folder,
+      "seconds": s.seconds,
+      "batch": s.batch,
+      "workers": s.workers,
+    }
     here = "benchmarks.input_pipeline"
     contestants = [Contestant("mixit_jax", f"{here}:shards", common)]
     if not s.no_torch:
@@ -127,9 +130,14 @@ def _write_records(folder: Path, count: int, seconds: float) -> None:
   write_shard(folder / file, records)
   splits: Any = {"train": {"mixture": [{"file": file, "records": count}]}}
   Manifest(
-    kind="fma", sample_rate=RATE, seconds=seconds, hop_seconds=seconds, num_channels=2,
-    codec="flac", splits=splits,
-  ).save(folder)  # fmt: skip
+    kind="fma",
+    sample_rate=RATE,
+    seconds=seconds,
+    hop_seconds=seconds,
+    num_channels=2,
+    codec="flac",
+    splits=splits,
+  ).save(folder)
 
 
 if __name__ == "__main__":

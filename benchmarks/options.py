@@ -9,14 +9,22 @@ _PROBE = "import jax; print(jax.default_backend())"
 
 # What one run takes some seconds for.
 _ON_CPU = {
-  "size": "small", "seconds": 3.0, "batch": 1, "dtype": "float32", "remat": "dots",
+  "size": "small",
+  "seconds": 3.0,
+  "batch": 1,
+  "dtype": "float32",
+  "remat": "dots",
   "rounds": 5,
-}  # fmt: skip
+}
 # The paper's pre-training step.
 _ON_ACCELERATOR = {
-  "size": "medium", "seconds": 6.0, "batch": 64, "dtype": "bfloat16", "remat": "dots",
+  "size": "medium",
+  "seconds": 6.0,
+  "batch": 64,
+  "dtype": "bfloat16",
+  "remat": "dots",
   "rounds": 10,
-}  # fmt: skip
+}
 
 
 def parser(description: str | None, *names: str, **defaults: Any) -> Any:

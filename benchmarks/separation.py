@@ -20,13 +20,16 @@ def main() -> None:
   """Runs the contest."""
   on_cpu = options.platform() == "cpu"
   parser = options.parser(
-    __doc__, "size", "dtype", "rounds",
+    __doc__,
+    "size",
+    "dtype",
+    "rounds",
     num_sources=12 if on_cpu else 4,
     length=12.0 if on_cpu else 240.0,
     chunk=3.0 if on_cpu else 12.0,
     hop=3.0 if on_cpu else 6.0,
     batch=1 if on_cpu else 8,
-  )  # fmt: skip
+  )
   settings = parser.parse_args()
   tables = measure(settings)
   if settings.save:

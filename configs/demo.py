@@ -54,11 +54,7 @@ def get_config(stage: str) -> ml_collections.ConfigDict:
       ),
       valid=ValidConfig(examples=64, scores_every_epochs=0, media=1),
       run=RunConfig(
-        steps=500,
-        steps_per_epoch=100,
-        batch=4,
-        log_every=25,
-        save_every=100,
+        steps=500, steps_per_epoch=100, batch=4, log_every=25, save_every=100
       ),
     )
   )

@@ -28,10 +28,13 @@ from mixit_jax.errors import UserError
 
 # Row: size and whether it is pre-trained.
 ROWS = {
-  "S1": ("small", False), "S2": ("small", True),
-  "M1": ("medium", False), "M2": ("medium", True),
-  "L1": ("large", False), "L2": ("large", True),
-}  # fmt: skip
+  "S1": ("small", False),
+  "S2": ("small", True),
+  "M1": ("medium", False),
+  "M2": ("medium", True),
+  "L1": ("large", False),
+  "L2": ("large", True),
+}
 
 
 def get_config(row: str = "") -> ml_collections.ConfigDict:

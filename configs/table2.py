@@ -29,10 +29,13 @@ from mixit_jax.errors import UserError
 
 # Row of this table: row of Table 1 that differs in the frozen separator alone.
 ROWS = {
-  "small": "S1", "small-pretrained": "S2",
-  "medium": "M1", "medium-pretrained": "M2",
-  "large": "L1", "large-pretrained": "L2",
-}  # fmt: skip
+  "small": "S1",
+  "small-pretrained": "S2",
+  "medium": "M1",
+  "medium-pretrained": "M2",
+  "large": "L1",
+  "large-pretrained": "L2",
+}
 EPOCHS = 200
 
 

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 # What the tensors of a PyTorch file may leave open.
 _TORCH_OVERRIDES = (
-  "n_heads", "n_groups", "num_channels", "n_fft", "hop", "sample_rate",
-)  # fmt: skip
+  "n_heads",
+  "n_groups",
+  "num_channels",
+  "n_fft",
+  "hop",
+  "sample_rate",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,9 +54,11 @@ def _parser() -> argparse.ArgumentParser:
   separate.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING")
   separate.add_argument("--out", type=Path, required=True, help="folder of the stems")
   separate.add_argument(
-    "--format", choices=("wav", "flac", "mp3", "ogg"), default="wav",
+    "--format",
+    choices=("wav", "flac", "mp3", "ogg"),
+    default="wav",
     help="wav is 32-bit float and never clipped; the others clip at full scale",
-  )  # fmt: skip
+  )
   _chunk_options(separate)
 
   evaluate = _model_command(
@@ -62,9 +69,11 @@ def _parser() -> argparse.ArgumentParser:
   _chunk_options(evaluate)
 
   select = _model_command(
-    commands, "select-channels", _select_channels,
+    commands,
+    "select-channels",
+    _select_channels,
     "see which outputs of a pre-trained model are the stems",
-  )  # fmt: skip
+  )
   select.add_argument("--songs", type=Path, required=True, help="validation songs")
   select.add_argument(
     "--stems", default="bass,drums,vocals,other", help="names, separated by commas"
@@ -79,9 +88,11 @@ def _parser() -> argparse.ArgumentParser:
   )
 
   importing = _command(
-    commands, "import-torch", _import_torch,
+    commands,
+    "import-torch",
+    _import_torch,
     "make a folder of weights from a PyTorch file; no code in the file is executed",
-  )  # fmt: skip
+  )
   importing.add_argument("file", type=Path, metavar="FILE", help="model.pth")
   importing.add_argument("--out", type=Path, required=True, help="new folder")
   importing.add_argument(
@@ -103,29 +114,39 @@ def _parser() -> argparse.ArgumentParser:
   )
   exporting.add_argument("--out", type=Path, required=True, help="new folder")
   exporting.add_argument(
-    "--format", choices=("safetensors", "orbax", "torch"), default="safetensors",
+    "--format",
+    choices=("safetensors", "orbax", "torch"),
+    default="safetensors",
     help="torch: a state dict for the paper's code [safetensors]",
-  )  # fmt: skip
+  )
   _card_options(exporting)
 
   doctor = _command(
-    commands, "doctor", _doctor,
+    commands,
+    "doctor",
+    _doctor,
     "see whether this machine is ready, or with --config what a run will need",
-  )  # fmt: skip
+  )
   doctor.usage = "%(prog)s [--config=FILE[:NAME]] [--config.KEY=…] [OPTION…]"
   doctor.add_argument(
-    "--config", metavar="FILE[:NAME]",
+    "--config",
+    metavar="FILE[:NAME]",
     help="compile the step of this run, for its memory and hours; overrides as in "
     "training, e.g. --config.run.batch=32; no data is read",
-  )  # fmt: skip
+  )
   doctor.add_argument(
-    "--utilisation", type=float, default=45, metavar="PERCENT",
+    "--utilisation",
+    type=float,
+    default=45,
+    metavar="PERCENT",
     help="of the peak that the run is assumed to reach [45]",
-  )  # fmt: skip
+  )
   doctor.add_argument(
-    "--peak-tflops", type=float, metavar="TFLOPS",
+    "--peak-tflops",
+    type=float,
+    metavar="TFLOPS",
     help="peak of each device in TFLOP/s [what is known of its kind]",
-  )  # fmt: skip
+  )
   return parser
 
 
@@ -151,9 +172,10 @@ def _model_command(
     "model", type=Path, metavar="RUN", help="run or folder of weights"
   )
   parser.add_argument(
-    "--weights", default="mean",
+    "--weights",
+    default="mean",
     help="of a run: mean (of the best checkpoints), best, latest, ema or a step [mean]",
-  )  # fmt: skip
+  )
   return parser
 
 
@@ -161,17 +183,20 @@ def _chunk_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--chunk", type=float, default=12.0, help="seconds [12]")
   parser.add_argument("--hop", type=float, default=6.0, help="seconds [6]")
   parser.add_argument(
-    "--batch", type=int, metavar="N",
+    "--batch",
+    type=int,
+    metavar="N",
     help="chunks that each device separates together [1 on a CPU, else by its memory]",
-  )  # fmt: skip
+  )
   _precision_option(parser)
 
 
 def _precision_option(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
-    "--precision", choices=("float32", "bfloat16"),
+    "--precision",
+    choices=("float32", "bfloat16"),
     help="type of the computation [as the model's configuration says]",
-  )  # fmt: skip
+  )
 
 
 def _card_options(parser: argparse.ArgumentParser) -> None:
@@ -207,9 +232,15 @@ def _select_channels(options: argparse.Namespace) -> None:
   stems = _names(options.stems)
   batch = model.chunk_batch(round(options.seconds * model.sample_rate))
   selection = select_channels(
-    model.separate_chunks, model.config, options.songs, stems, options.seconds,
-    options.many_to_one, batch=batch, progress=_log,
-  )  # fmt: skip
+    model.separate_chunks,
+    model.config,
+    options.songs,
+    stems,
+    options.seconds,
+    options.many_to_one,
+    batch=batch,
+    progress=_log,
+  )
   file = options.json or options.model / SELECTION_FILE
   write_selection(file, selection, model.weights)
   print(selection_table(selection.to_dict()))
@@ -221,10 +252,14 @@ def _import_torch(options: argparse.Namespace) -> None:
   stems = None if options.stems is None else _names(options.stems)
   given = {name: getattr(options, name) for name in _TORCH_OVERRIDES}
   weights = import_torch(
-    options.file, options.out, options.merged_config,
-    () if stems == ("none",) else stems, options.training_data, options.licence,
+    options.file,
+    options.out,
+    options.merged_config,
+    () if stems == ("none",) else stems,
+    options.training_data,
+    options.licence,
     **{name: value for name, value in given.items() if value is not None},
-  )  # fmt: skip
+  )
   names = ", ".join(weights.stems or ()) or "without names, as of a pre-trained model"
   assumed = " (assumed; --stems says otherwise)" if stems is None else ""
   print(f"{options.out}: {weights.config.num_sources} outputs, {names}{assumed}")
@@ -234,9 +269,13 @@ def _export(options: argparse.Namespace) -> None:
   from mixit_jax.inference.exporting import export
 
   export(
-    options.model, options.out, options.weights, options.format,
-    options.training_data, options.licence,
-  )  # fmt: skip
+    options.model,
+    options.out,
+    options.weights,
+    options.format,
+    options.training_data,
+    options.licence,
+  )
   print(f"{options.out}: {options.format}, with a model card in README.md")
 
 

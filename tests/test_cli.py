@@ -18,9 +18,14 @@ def test_separate_writes_every_stem_at_the_right_length(finetuned, tmp_path, cap
   song = stem_audio(0, 7, 2.3) + stem_audio(2, 7, 2.3)
   write_audio(tmp_path / "a song.wav", song, RATE)
   arguments = [
-    "separate", str(finetuned), str(tmp_path / "a song.wav"), f"--out={tmp_path}/stems",
-    "--chunk=1", "--hop=0.5", "--batch=2",
-  ]  # fmt: skip
+    "separate",
+    str(finetuned),
+    str(tmp_path / "a song.wav"),
+    f"--out={tmp_path}/stems",
+    "--chunk=1",
+    "--hop=0.5",
+    "--batch=2",
+  ]
   assert main(arguments) == 0
   folder = tmp_path / "stems/a song"
   assert sorted(p.name for p in folder.iterdir()) == sorted(f"{s}.wav" for s in STEMS)
@@ -124,8 +129,11 @@ def test_mistakes_end_with_one_line(
   arguments, words, finetuned, pretrained, music, tmp_path, capsys
 ):
   names = {
-    "FINETUNED": finetuned, "PRETRAINED": pretrained, "MUSIC": music, "OUT": tmp_path,
-  }  # fmt: skip
+    "FINETUNED": finetuned,
+    "PRETRAINED": pretrained,
+    "MUSIC": music,
+    "OUT": tmp_path,
+  }
   for name, path in names.items():
     arguments = [argument.replace(name, str(path)) for argument in arguments]
   assert main(arguments) == 1
@@ -146,8 +154,10 @@ def test_devices_that_are_not_there_are_one_line(command):
   result = subprocess.run(
     [sys.executable, "-m", "mixit_jax.cli", *command],
     env={**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "nonsense"},
-    capture_output=True, text=True, check=False,
-  )  # fmt: skip
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert result.returncode == 1
   assert "Traceback" not in result.stderr
   lines = (result.stdout + result.stderr).splitlines()

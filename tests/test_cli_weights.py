@@ -16,9 +16,11 @@ from mixit_jax.cli import main
 from mixit_jax.training.loop import train
 
 FLAGS = [
-  f"--n-heads={MODEL.num_heads}", f"--n-groups={MODEL.num_groups}",
-  f"--hop={MODEL.hop}", f"--sample-rate={RATE}",
-]  # fmt: skip
+  f"--n-heads={MODEL.num_heads}",
+  f"--n-groups={MODEL.num_groups}",
+  f"--hop={MODEL.hop}",
+  f"--sample-rate={RATE}",
+]
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +170,7 @@ def test_mistakes_end_with_one_line(
   full, out = tmp_path / "full", tmp_path / "out"
   full.mkdir()
   (full / "notes").write_text("mine")
-  names = {
-    "FOUR": published / "four.pth", "FULL": full, "OUT": out, "RUN": finetuned,
-  }  # fmt: skip
+  names = {"FOUR": published / "four.pth", "FULL": full, "OUT": out, "RUN": finetuned}
   given = []
   for argument in arguments:
     for name, path in names.items():

@@ -15,8 +15,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 def test_help_is_short_and_exits_with_0():
   result = subprocess.run(
     [sys.executable, "-m", "mixit_jax.main", "--help"],
-    capture_output=True, text=True, check=False, env={**os.environ, "XLA_FLAGS": ""},
-  )  # fmt: skip
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, "XLA_FLAGS": ""},
+  )
   assert result.returncode == 0
   assert "--workdir" in result.stdout
   assert len(result.stdout.splitlines()) < 10

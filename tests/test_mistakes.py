@@ -137,11 +137,7 @@ def complaint(config_file, tmp_path, capfd):
     ("pretrain", "data.shards=", ["--config.data.shards"]),
     ("pretrain", "data.shards=nowhere", ["nowhere/manifest.json"]),
     ("finetune", "data.songs=nowhere", ["nowhere", "song"]),
-    (
-      "finetune",
-      "data.stems=('bass','drums','vocals','piano')",
-      ["piano"],
-    ),
+    ("finetune", "data.stems=('bass','drums','vocals','piano')", ["piano"]),
     ("pretrain", "model.sample_rate=4000", ["4000", "2000"]),
     # Other weights.
     ("finetune", "init.run=nowhere", ["init.run", "nowhere", "does not exist"]),
@@ -251,11 +247,18 @@ def test_devices_that_are_not_there_are_one_line(
   variables, words, config_file, tmp_path
 ):
   result = subprocess.run(
-    [sys.executable, "-m", "mixit_jax.main", f"--config={config_file}:pretrain",
-     f"--workdir={tmp_path / 'run'}"],
+    [
+      sys.executable,
+      "-m",
+      "mixit_jax.main",
+      f"--config={config_file}:pretrain",
+      f"--workdir={tmp_path / 'run'}",
+    ],
     env={**os.environ, "XLA_FLAGS": "", **variables},
-    capture_output=True, text=True, check=False,
-  )  # fmt: skip
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert result.returncode == 1
   assert "Traceback" not in result.stderr
   (line,) = (x for x in result.stderr.splitlines() if x.startswith("error: "))

@@ -58,23 +58,35 @@ def runs(realdata, tmp_path_factory):
   run("data_prep.fma", f"--audio={realdata}/fma_like", f"--out={out}/fma")
   songs = sorted(p.name for p in (realdata / "stems/train").iterdir() if p.is_dir())
   run(
-    "data_prep.musdb", f"--musdb={realdata}/stems", f"--out={out}/musdb",
+    "data_prep.musdb",
+    f"--musdb={realdata}/stems",
+    f"--out={out}/musdb",
     f"--valid-songs={songs[0]}",
-  )  # fmt: skip
+  )
   run(
-    "mixit_jax.main", "--config=configs/pretrain.py:small", f"--workdir={out}/pretrain",
-    f"--config.data.shards={out}/fma", "--config.valid.examples=1", *SMALL,
-  )  # fmt: skip
+    "mixit_jax.main",
+    "--config=configs/pretrain.py:small",
+    f"--workdir={out}/pretrain",
+    f"--config.data.shards={out}/fma",
+    "--config.valid.examples=1",
+    *SMALL,
+  )
   excerpt = out / "excerpt"
   # Only one of the songs has a bass, so the training songs serve here once more.
   _cut_songs(realdata / "stems/train", excerpt / "valid", seconds=2)
   _cut_songs(realdata / "stems/test", excerpt / "test", seconds=5)
   run(
-    "mixit_jax.main", "--config=configs/finetune.py:small", f"--workdir={out}/finetune",
-    f"--config.data.shards={out}/musdb", f"--config.data.songs={excerpt}/valid",
-    f"--config.init.run={out}/pretrain", "--config.init.select_seconds=2.0",
-    "--config.valid.chunk_seconds=2.0", "--config.valid.hop_seconds=2.0", *SMALL,
-  )  # fmt: skip
+    "mixit_jax.main",
+    "--config=configs/finetune.py:small",
+    f"--workdir={out}/finetune",
+    f"--config.data.shards={out}/musdb",
+    f"--config.data.songs={excerpt}/valid",
+    f"--config.init.run={out}/pretrain",
+    "--config.init.select_seconds=2.0",
+    "--config.valid.chunk_seconds=2.0",
+    "--config.valid.hop_seconds=2.0",
+    *SMALL,
+  )
   return out
 
 
@@ -121,16 +133,26 @@ def test_training_is_finite_and_selects_channels(runs):
 @pytest.mark.realdata
 def test_the_test_song_is_separated_and_scored(runs):
   run(
-    "mixit_jax.cli", "evaluate", runs / "finetune", f"--songs={runs}/excerpt/test",
-    f"--json={runs}/scores.json", "--chunk=2", "--hop=2",
-  )  # fmt: skip
+    "mixit_jax.cli",
+    "evaluate",
+    runs / "finetune",
+    f"--songs={runs}/excerpt/test",
+    f"--json={runs}/scores.json",
+    "--chunk=2",
+    "--hop=2",
+  )
   scores = json.loads((runs / "scores.json").read_text())
   assert np.isfinite(scores["average_improvement_db"])
   song = next((runs / "excerpt/test").iterdir()) / "mixture.flac"
   run(
-    "mixit_jax.cli", "separate", runs / "finetune", song, f"--out={runs}/stems",
-    "--chunk=2", "--hop=2",
-  )  # fmt: skip
+    "mixit_jax.cli",
+    "separate",
+    runs / "finetune",
+    song,
+    f"--out={runs}/stems",
+    "--chunk=2",
+    "--hop=2",
+  )
   length = read_audio(song).shape
   for stem in STEMS:
     audio = read_audio(runs / "stems/mixture" / f"{stem}.wav")

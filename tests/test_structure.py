@@ -14,19 +14,32 @@ import mixit_jax
 
 # A module imports only from floors below its own, or from its own package.
 FLOORS = {
-  "errors": -2, "version": -2, "console": -1, "flags": -1, "backend": -1,
-  "audio": 0, "objectives": 0,
+  "errors": -2,
+  "version": -2,
+  "console": -1,
+  "flags": -1,
+  "backend": -1,
+  "audio": 0,
+  "objectives": 0,
   "separator": 1,
-  "data": 2, "reports": 2,
+  "data": 2,
+  "reports": 2,
   "training": 3,
-  "inference": 4, "doctor": 4,
-  "main": 5, "cli": 5,
-}  # fmt: skip
+  "inference": 4,
+  "doctor": 4,
+  "main": 5,
+  "cli": 5,
+}
 
 # Host libraries that a machine which only computes may lack.
 HOST_LIBRARIES = {
-  "grain", "array_record", "orbax", "soundfile", "ml_collections", "tensorboardX",
-}  # fmt: skip
+  "grain",
+  "array_record",
+  "orbax",
+  "soundfile",
+  "ml_collections",
+  "tensorboardX",
+}
 
 
 def modules(package):

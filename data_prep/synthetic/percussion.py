@@ -9,9 +9,17 @@ from data_prep.synthetic.score import Hit
 
 # Place of each drum in the stereo image; half of the drummers are left-handed.
 PANS = {
-  "kick": 0.0, "snare": 0.1, "clap": -0.1, "rim": 0.15, "hat": 0.4, "open": 0.4,
-  "ride": -0.5, "crash": -0.6, "tom": -0.25, "low_tom": 0.35,
-}  # fmt: skip
+  "kick": 0.0,
+  "snare": 0.1,
+  "clap": -0.1,
+  "rim": 0.15,
+  "hat": 0.4,
+  "open": 0.4,
+  "ride": -0.5,
+  "crash": -0.6,
+  "tom": -0.25,
+  "low_tom": 0.35,
+}
 
 
 def play_drums(

@@ -118,46 +118,98 @@ def draw_chords(rng: np.random.Generator, family: str, side: float) -> Timbre:
   draw = rng.uniform
   if family == "pluck":
     return Timbre(
-      tilt=draw(1.0, 1.6), brightness=draw(0.4, 0.8), brightness_decay=draw(0.1, 0.4),
-      cutoff=draw(2500, 5000), resonance=draw(200, 900),
-      attack=draw(0.002, 0.006), decay=draw(0.25, 0.8), sustain=0.02,
-      release=draw(0.1, 0.3), pluck=draw(0.08, 0.4), pan=side,
-    )  # fmt: skip
+      tilt=draw(1.0, 1.6),
+      brightness=draw(0.4, 0.8),
+      brightness_decay=draw(0.1, 0.4),
+      cutoff=draw(2500, 5000),
+      resonance=draw(200, 900),
+      attack=draw(0.002, 0.006),
+      decay=draw(0.25, 0.8),
+      sustain=0.02,
+      release=draw(0.1, 0.3),
+      pluck=draw(0.08, 0.4),
+      pan=side,
+    )
   if family == "keys":
     return Timbre(
-      tilt=draw(1.5, 2.8), brightness=draw(0.4, 1.2), brightness_decay=draw(0.15, 0.5),
-      cutoff=draw(2000, 4500), resonance=draw(300, 1500),
-      attack=draw(0.003, 0.01), decay=draw(0.5, 1.4), sustain=draw(0.05, 0.2),
-      release=draw(0.1, 0.25), even=draw(0.3, 1.0), pan=0.6 * side,
-      tremolo=draw(0.0, 0.35), wobble_rate=draw(3, 6),
-    )  # fmt: skip
+      tilt=draw(1.5, 2.8),
+      brightness=draw(0.4, 1.2),
+      brightness_decay=draw(0.15, 0.5),
+      cutoff=draw(2000, 4500),
+      resonance=draw(300, 1500),
+      attack=draw(0.003, 0.01),
+      decay=draw(0.5, 1.4),
+      sustain=draw(0.05, 0.2),
+      release=draw(0.1, 0.25),
+      even=draw(0.3, 1.0),
+      pan=0.6 * side,
+      tremolo=draw(0.0, 0.35),
+      wobble_rate=draw(3, 6),
+    )
   if family == "organ":
-    bars = (1.0, *rng.uniform(0.2, 0.9, 3), 0.0, rng.uniform(0.1, 0.5), 0.0,
-            rng.uniform(0.1, 0.5))  # fmt: skip
+    bars = (
+      1.0,
+      *rng.uniform(0.2, 0.9, 3),
+      0.0,
+      rng.uniform(0.1, 0.5),
+      0.0,
+      rng.uniform(0.1, 0.5),
+    )
     return Timbre(
-      tilt=1.0, brightness=0.0, brightness_decay=draw(0.02, 0.06),
-      cutoff=draw(3000, 6000), resonance=draw(400, 1500),
-      attack=draw(0.008, 0.02), decay=5.0, sustain=draw(0.9, 1.0),
-      release=draw(0.03, 0.08), drawbars=tuple(float(bar) for bar in bars), voices=2,
-      detune=draw(4, 10), width=draw(0.4, 0.8), pan=0.4 * side,
-      vibrato=draw(3, 10), tremolo=draw(0.1, 0.3), wobble_rate=draw(5.5, 7),
-    )  # fmt: skip
+      tilt=1.0,
+      brightness=0.0,
+      brightness_decay=draw(0.02, 0.06),
+      cutoff=draw(3000, 6000),
+      resonance=draw(400, 1500),
+      attack=draw(0.008, 0.02),
+      decay=5.0,
+      sustain=draw(0.9, 1.0),
+      release=draw(0.03, 0.08),
+      drawbars=tuple(float(bar) for bar in bars),
+      voices=2,
+      detune=draw(4, 10),
+      width=draw(0.4, 0.8),
+      pan=0.4 * side,
+      vibrato=draw(3, 10),
+      tremolo=draw(0.1, 0.3),
+      wobble_rate=draw(5.5, 7),
+    )
   if family == "strings":
     return Timbre(
-      tilt=draw(0.9, 1.3), brightness=draw(-0.4, 0.0), brightness_decay=draw(0.2, 0.5),
-      cutoff=draw(2200, 4000), resonance=draw(400, 1200),
-      attack=draw(0.12, 0.3), decay=4.0, sustain=draw(0.8, 1.0),
-      release=draw(0.2, 0.4), voices=3, detune=draw(14, 26), width=draw(0.6, 1.0),
-      pan=0.3 * side, vibrato=draw(8, 18), wobble_rate=draw(4.5, 6),
-    )  # fmt: skip
+      tilt=draw(0.9, 1.3),
+      brightness=draw(-0.4, 0.0),
+      brightness_decay=draw(0.2, 0.5),
+      cutoff=draw(2200, 4000),
+      resonance=draw(400, 1200),
+      attack=draw(0.12, 0.3),
+      decay=4.0,
+      sustain=draw(0.8, 1.0),
+      release=draw(0.2, 0.4),
+      voices=3,
+      detune=draw(14, 26),
+      width=draw(0.6, 1.0),
+      pan=0.3 * side,
+      vibrato=draw(8, 18),
+      wobble_rate=draw(4.5, 6),
+    )
   return Timbre(
-    tilt=draw(1.6, 2.4), brightness=draw(-0.6, 0.4), brightness_decay=draw(0.5, 1.5),
-    cutoff=draw(900, 2200), resonance=draw(300, 1000),
-    attack=draw(0.2, 0.5), decay=4.0, sustain=draw(0.8, 1.0),
-    release=draw(0.3, 0.6), even=draw(0.2, 1.0), voices=2, detune=draw(10, 20),
-    width=draw(0.7, 1.0), pan=0.3 * side, tremolo=draw(0.0, 0.3),
+    tilt=draw(1.6, 2.4),
+    brightness=draw(-0.6, 0.4),
+    brightness_decay=draw(0.5, 1.5),
+    cutoff=draw(900, 2200),
+    resonance=draw(300, 1000),
+    attack=draw(0.2, 0.5),
+    decay=4.0,
+    sustain=draw(0.8, 1.0),
+    release=draw(0.3, 0.6),
+    even=draw(0.2, 1.0),
+    voices=2,
+    detune=draw(10, 20),
+    width=draw(0.7, 1.0),
+    pan=0.3 * side,
+    tremolo=draw(0.0, 0.3),
     wobble_rate=draw(0.3, 1.5),
-  )  # fmt: skip
+  )
 
 
 def play(

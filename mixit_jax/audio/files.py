@@ -15,15 +15,33 @@ import soundfile
 from mixit_jax.audio.decoding import AudioError, decode, one_line
 from mixit_jax.errors import UserError
 
-# fmt: off
-AUDIO_SUFFIXES = frozenset({
-  # soundfile decodes these.
-  ".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".caf", ".au",
-  ".flac", ".mp3", ".ogg", ".oga", ".opus",
-  # These need the extra `formats`.
-  ".m4a", ".m4b", ".aac", ".wma", ".ape", ".wv", ".mka",
-})
-# fmt: on
+AUDIO_SUFFIXES = frozenset(
+  {
+    # soundfile decodes these.
+    ".wav",
+    ".wave",
+    ".w64",
+    ".rf64",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".caf",
+    ".au",
+    ".flac",
+    ".mp3",
+    ".ogg",
+    ".oga",
+    ".opus",
+    # These need the extra `formats`.
+    ".m4a",
+    ".m4b",
+    ".aac",
+    ".wma",
+    ".ape",
+    ".wv",
+    ".mka",
+  }
+)
 
 __all__ = [
   "AUDIO_SUFFIXES",

@@ -12,12 +12,20 @@ from typing import NamedTuple
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _LONGEST_HEADER = 16
 # Sample rates in Hz by their code; 0 points to the header of the file.
-# fmt: off
 _RATES = (
-  0, 88_200, 176_400, 192_000, 8_000, 16_000,
-  22_050, 24_000, 32_000, 44_100, 48_000, 96_000,
+  0,
+  88_200,
+  176_400,
+  192_000,
+  8_000,
+  16_000,
+  22_050,
+  24_000,
+  32_000,
+  44_100,
+  48_000,
+  96_000,
 )
-# fmt: on
 # Codes of rates that follow in the frame header: their bytes and unit in Hz.
 _STATED_RATES = {12: (1, 1000), 13: (2, 1), 14: (2, 10)}
 # Codes of block sizes that follow in the frame header: their bytes.

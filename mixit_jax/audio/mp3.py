@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 # Bit rates in kbit/s and sample rates in Hz by their codes, and the samples of a
 # frame, for version 1 and for versions 2 and 2.5.
-# fmt: off
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = {
-  3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000),
+  3: (44_100, 48_000, 32_000),
+  2: (22_050, 24_000, 16_000),
+  0: (11_025, 12_000, 8_000),
 }
-# fmt: on
 _TAGS = (b"Xing", b"Info", b"VBRI")
 
 

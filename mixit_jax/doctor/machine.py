@@ -18,9 +18,18 @@ from mixit_jax.errors import UserError, one_line
 from mixit_jax.training.devices import CACHE_VARIABLE, enable_compilation_cache
 
 _PACKAGES = (
-  "mixit-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain",
-  "array-record", "numpy", "librosa", "soundfile",
-)  # fmt: skip
+  "mixit-jax",
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "grain",
+  "array-record",
+  "numpy",
+  "librosa",
+  "soundfile",
+)
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 

@@ -27,9 +27,18 @@ LEAST_DB = 6.0
 
 _RATE = 8000
 _MODEL = SeparatorConfig(
-  num_blocks=1, embed_dim=16, ffn_dim=16, kernel_size=4, num_heads=2, num_groups=2,
-  sample_rate=_RATE, n_fft=256, hop=64, bands=(16,) * 7 + (17,), dtype="auto",
-)  # fmt: skip
+  num_blocks=1,
+  embed_dim=16,
+  ffn_dim=16,
+  kernel_size=4,
+  num_heads=2,
+  num_groups=2,
+  sample_rate=_RATE,
+  n_fft=256,
+  hop=64,
+  bands=(16,) * 7 + (17,),
+  dtype="auto",
+)
 
 
 def overfit(kind: Literal["mixit", "stems"]) -> str:

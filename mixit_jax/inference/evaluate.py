@@ -139,9 +139,8 @@ def evaluate(
   }
   names = tuple(folder.name for folder in folders)
   return Evaluation(
-    model.stems, names, tables["estimates"], tables["mixture"], seconds,
-    audio_seconds,
-  )  # fmt: skip
+    model.stems, names, tables["estimates"], tables["mixture"], seconds, audio_seconds
+  )
 
 
 def _scores(

@@ -96,9 +96,11 @@ class Model:
     """Separation of chunks [B, C, L] into [B, N, C, L] on all local devices."""
     mesh = make_mesh(MeshConfig(), jax.local_devices())
     return chunk_separator(
-      Separator(self.config), self.weights.params, mesh,
+      Separator(self.config),
+      self.weights.params,
+      mesh,
       full_products=self.precision == "float32",
-    )  # fmt: skip
+    )
 
   def separate(
     self, recording: str | Path | np.ndarray, sample_rate: int | None = None

@@ -10,15 +10,27 @@ from mixit_jax.separator.layers import LocoformerSettings
 
 _PRESETS: dict[str, dict[str, int]] = {
   "small": {
-    "num_blocks": 4, "embed_dim": 96, "ffn_dim": 128, "num_heads": 4, "num_groups": 4,
+    "num_blocks": 4,
+    "embed_dim": 96,
+    "ffn_dim": 128,
+    "num_heads": 4,
+    "num_groups": 4,
   },
   "medium": {
-    "num_blocks": 6, "embed_dim": 128, "ffn_dim": 192, "num_heads": 8, "num_groups": 8,
+    "num_blocks": 6,
+    "embed_dim": 128,
+    "ffn_dim": 192,
+    "num_heads": 8,
+    "num_groups": 8,
   },
   "large": {
-    "num_blocks": 9, "embed_dim": 192, "ffn_dim": 256, "num_heads": 8, "num_groups": 8,
+    "num_blocks": 9,
+    "embed_dim": 192,
+    "ffn_dim": 256,
+    "num_heads": 8,
+    "num_groups": 8,
   },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

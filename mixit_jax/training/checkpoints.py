@@ -49,10 +49,12 @@ class Checkpoints:
     policies = [
       checkpoint_managers.LatestN(keep_latest),
       checkpoint_managers.BestN(
-        get_metric_fn=_loss, reverse=True, n=keep_best,
+        get_metric_fn=_loss,
+        reverse=True,
+        n=keep_best,
         keep_checkpoints_without_metrics=False,
       ),
-    ]  # fmt: skip
+    ]
     self._manager = ocp.CheckpointManager(
       self._workdir / FOLDER,
       # Known handlers: a new process must read the metadata of what another wrote.
@@ -154,8 +156,10 @@ class Checkpoints:
           raise
         logging.warning(
           "checkpoint %d in %s is damaged (%s)",
-          step, self._workdir / FOLDER, _reason(error),
-        )  # fmt: skip
+          step,
+          self._workdir / FOLDER,
+          _reason(error),
+        )
       else:
         self._set_aside(steps[:place])
         return restored

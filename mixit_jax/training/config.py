@@ -233,9 +233,19 @@ class RunConfig:
 
   def __post_init__(self) -> None:
     _positive(
-      "run", self, "steps", "steps_per_epoch", "batch", "accumulation", "log_every",
-      "save_every", "keep_latest", "keep_best", "max_skips", "watchdog_seconds",
-    )  # fmt: skip
+      "run",
+      self,
+      "steps",
+      "steps_per_epoch",
+      "batch",
+      "accumulation",
+      "log_every",
+      "save_every",
+      "keep_latest",
+      "keep_best",
+      "max_skips",
+      "watchdog_seconds",
+    )
     _not_negative("run", self, "seed")
     require(
       self.batch % self.accumulation == 0,

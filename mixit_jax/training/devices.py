@@ -36,8 +36,10 @@ def start(config: MeshConfig) -> None:
     elif POD_INDEX in os.environ and cluster is None:
       logging.warning(
         "%s is set, but %s and %s are not: this pod trains alone",
-        POD_INDEX, ADDRESS, COUNT,
-      )  # fmt: skip
+        POD_INDEX,
+        ADDRESS,
+        COUNT,
+      )
   check_devices()
   if jax.process_count() > 1:
     logging.info("process %d of %d", jax.process_index(), jax.process_count())

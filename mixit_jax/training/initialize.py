@@ -46,10 +46,12 @@ def state_layout(config: Config, separator: Separator, mesh: Mesh) -> TrainState
   optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
   shapes = jax.eval_shape(
     lambda: new_state(
-      random_params(config, separator), optimizer, config.frozen,
+      random_params(config, separator),
+      optimizer,
+      config.frozen,
       ema=config.optimizer.ema > 0,
     )
-  )  # fmt: skip
+  )
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=sharding
@@ -152,9 +154,12 @@ def _select(config: Config, weights: Weights, workdir: Path) -> tuple[int, ...]:
     logging.info("selecting outputs of %s on the validation songs", config.init.run)
     separator = Separator(weights.config)
     selection = select_channels(
-      chunk_separator(separator, weights.params), weights.config,
-      valid_songs_folder(config), config.data.stems, config.init.select_seconds,
-    )  # fmt: skip
+      chunk_separator(separator, weights.params),
+      weights.config,
+      valid_songs_folder(config),
+      config.data.stems,
+      config.init.select_seconds,
+    )
     write_selection(workdir / SELECTION_FILE, selection, weights)
     chosen = np.asarray(selection.outputs, np.int32)
   if jax.process_count() > 1:

@@ -137,5 +137,8 @@ class Watchdog:
       else:
         logging.warning(
           "host %d of %d has been at `%s` for %.0f s",
-          jax.process_index(), jax.process_count(), self._phase, self._seconds,
-        )  # fmt: skip
+          jax.process_index(),
+          jax.process_count(),
+          self._phase,
+          self._seconds,
+        )

@@ -73,9 +73,17 @@ def _train(config: Config, workdir: Path, stop: StopRequest) -> None:
     batches = source.train_batches(dataset, config, first)
     try:
       run = _Run(
-        config, workdir, mesh, step, batches, validator, checkpoints, telemetry,
-        {"config": config.to_dict(), "data_fingerprint": fingerprint}, stop,
-      )  # fmt: skip
+        config,
+        workdir,
+        mesh,
+        step,
+        batches,
+        validator,
+        checkpoints,
+        telemetry,
+        {"config": config.to_dict(), "data_fingerprint": fingerprint},
+        stop,
+      )
       if not validated:
         run.validate(first, state)
       run.to_the_end(state)
@@ -213,9 +221,12 @@ class _Run:
       return
     logging.warning(
       "step %d skipped: loss %s, gradient norm %s; examples %s, records %s",
-      number, float(metrics["loss"]), float(metrics["grad_norm"]),
-      batch["index"].tolist(), batch["records"].tolist(),
-    )  # fmt: skip
+      number,
+      float(metrics["loss"]),
+      float(metrics["grad_norm"]),
+      batch["index"].tolist(),
+      batch["records"].tolist(),
+    )
     if in_row >= self._config.run.max_skips:
       # Skipped steps leave the parameters alone: these are the last good ones.
       self._save(int(state.step), state)

@@ -31,9 +31,15 @@ def open_dataset(config: Config) -> grain.MapDataset:
   if config.objective.kind == "mixit":
     return mixture_pairs(Path(data.shards), "train", data.seconds, rate, data.seed)
   return dynamic_mixes(
-    Path(data.shards), "train", data.stems, data.seconds, rate, data.seed,
-    data.drop, data.gain_db,
-  )  # fmt: skip
+    Path(data.shards),
+    "train",
+    data.stems,
+    data.seconds,
+    rate,
+    data.seed,
+    data.drop,
+    data.gain_db,
+  )
 
 
 def data_fingerprint(config: Config) -> str:
@@ -56,9 +62,14 @@ def train_batches(
 ) -> Iterator[Batch]:
   """This host's part of each batch, from a step on."""
   return host_batches(
-    dataset, first_step, config.run.batch, jax.process_index(), jax.process_count(),
-    config.data.threads, config.data.buffer,
-  )  # fmt: skip
+    dataset,
+    first_step,
+    config.run.batch,
+    jax.process_index(),
+    jax.process_count(),
+    config.data.threads,
+    config.data.buffer,
+  )
 
 
 def device_part(batch: Batch) -> Batch:

@@ -53,9 +53,12 @@ class Validator:
     if config.objective.kind == "mixit":
       self._songs: list[Path] = []
       self._pairs = mixture_pairs(
-        Path(config.data.shards), "valid", config.data.seconds,
-        config.model.sample_rate, _VALID_SEED,
-      )  # fmt: skip
+        Path(config.data.shards),
+        "valid",
+        config.data.seconds,
+        config.model.sample_rate,
+        _VALID_SEED,
+      )
     else:
       self._songs = find_songs(valid_songs_folder(config), config.data.stems)
 
@@ -106,9 +109,12 @@ class Validator:
 
     for i, song in self._local_songs():
       estimates = separate_long(
-        checked, song.mixture, round(config.valid.chunk_seconds * rate),
-        round(config.valid.hop_seconds * rate), batch=self._batch,
-      )  # fmt: skip
+        checked,
+        song.mixture,
+        round(config.valid.chunk_seconds * rate),
+        round(config.valid.hop_seconds * rate),
+        batch=self._batch,
+      )
       table[0, i] = usdr(song.references, estimates)
       table[1, i] = csdr(song.references, estimates, rate)
     table = _sum_over_hosts({"table": table})["table"]
@@ -144,9 +150,14 @@ class Validator:
   def _pair_batches(self) -> Iterator[tuple[Batch, np.ndarray]]:
     hosts, examples = jax.process_count(), self._config.valid.examples
     batches = host_batches(
-      self._pairs, 0, self._batch * hosts, jax.process_index(), hosts,
-      self._config.data.threads, self._config.data.buffer,
-    )  # fmt: skip
+      self._pairs,
+      0,
+      self._batch * hosts,
+      jax.process_index(),
+      hosts,
+      self._config.data.threads,
+      self._config.data.buffer,
+    )
     for _ in range(math.ceil(examples / (self._batch * hosts))):
       batch = next(batches)
       weights = (batch["index"] < examples).astype(np.float32)
@@ -191,8 +202,9 @@ def score_summary(
   """
   summary = {}
   for name, table, over_songs in (
-    ("usdr", usdr_table, np.nanmean), ("csdr", csdr_table, np.nanmedian),
-  ):  # fmt: skip
+    ("usdr", usdr_table, np.nanmean),
+    ("csdr", csdr_table, np.nanmedian),
+  ):
     values = [
       float(over_songs(column)) if np.isfinite(column).any() else math.nan
       for column in np.where(np.isfinite(table), table, np.nan).T

@@ -19,15 +19,31 @@ CONFIG_FILE = "config.json"
 FORMAT = "mixit_jax run"
 
 # Keys that change where, how fast or how long a run works, not what it computes.
-FREE_KEYS = frozenset({
-  "data.shards", "data.songs", "data.threads", "data.buffer",
-  "mesh.fsdp", "mesh.distributed",
-  "model.remat", "model.scan_blocks", "model.attention",
-  "run.steps", "run.accumulation", "run.log_every", "run.save_every",
-  "run.keep_latest", "run.keep_best", "run.max_skips", "run.watchdog_seconds",
-  "run.profile", "run.allow_changes",
-  "valid.scores_every_epochs", "valid.media",
-})  # fmt: skip
+FREE_KEYS = frozenset(
+  {
+    "data.shards",
+    "data.songs",
+    "data.threads",
+    "data.buffer",
+    "mesh.fsdp",
+    "mesh.distributed",
+    "model.remat",
+    "model.scan_blocks",
+    "model.attention",
+    "run.steps",
+    "run.accumulation",
+    "run.log_every",
+    "run.save_every",
+    "run.keep_latest",
+    "run.keep_best",
+    "run.max_skips",
+    "run.watchdog_seconds",
+    "run.profile",
+    "run.allow_changes",
+    "valid.scores_every_epochs",
+    "valid.media",
+  }
+)
 
 
 class WorkdirError(UserError):

@@ -16,9 +16,15 @@ from mixit_jax.errors import UserError
 
 REPOSITORY = Path(demo.__file__).parent.parent
 SIZES = (
-  "--sample-rate=8000", "--train-songs=2", "--valid-songs=1", "--test-songs=1",
-  "--song-seconds=3", "--mixes=3", "--mp3-mixes=1", "--mix-seconds=2",
-)  # fmt: skip
+  "--sample-rate=8000",
+  "--train-songs=2",
+  "--valid-songs=1",
+  "--test-songs=1",
+  "--song-seconds=3",
+  "--mixes=3",
+  "--mp3-mixes=1",
+  "--mix-seconds=2",
+)
 
 
 def _make(out, *flags):
@@ -46,8 +52,12 @@ def test_songs_lie_as_in_musdb(music):
     assert len(songs) == count
     for song in songs:
       assert {path.name for path in song.iterdir()} == {
-        "vocals.wav", "drums.wav", "bass.wav", "other.wav", "mixture.wav",
-      }  # fmt: skip
+        "vocals.wav",
+        "drums.wav",
+        "bass.wav",
+        "other.wav",
+        "mixture.wav",
+      }
       read = read_song(song, sample_rate=8000)
       assert read.references.shape == (4, 2, 24000)
       assert np.abs(read.mixture).max() < 1

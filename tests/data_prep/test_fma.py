@@ -88,8 +88,13 @@ def test_broken_short_and_silent_files_are_left_out_with_reasons(
   manifest = _prepare(music, tmp_path / "out")
   reasons = {entry["file"]: entry["reason"] for entry in manifest.skipped}
   assert set(reasons) == {
-    "page.mp3", "empty.wav", "none.flac", "short.flac", "silent.flac", "wide.wav",
-  }  # fmt: skip
+    "page.mp3",
+    "empty.wav",
+    "none.flac",
+    "short.flac",
+    "silent.flac",
+    "wide.wav",
+  }
   assert reasons["short.flac"] == "its 1.90 s are shorter than a segment of 2 s"
   assert reasons["silent.flac"] == "all of its 3 segments are mostly silent"
   assert reasons["wide.wav"] == "has 3 channel(s), only mono or stereo is accepted"

@@ -45,8 +45,11 @@ def test_reads_split_and_subset_of_every_track(metadata):
 def test_subsets_are_nested():
   track = FmaTrack("train", "medium")
   assert [track.is_in(s) for s in ("small", "medium", "large", "full")] == [
-    False, True, True, True,
-  ]  # fmt: skip
+    False,
+    True,
+    True,
+    True,
+  ]
 
 
 @pytest.mark.parametrize(

@@ -93,5 +93,10 @@ def test_tracks_are_dealt_in_order(tmp_path):
 
 def test_shards_are_many_but_not_tiny():
   assert [tracks_per_shard(n) for n in (0, 1, 16, 17, 90, 100_000)] == [
-    1, 1, 1, 2, 6, 100,
-  ]  # fmt: skip
+    1,
+    1,
+    1,
+    2,
+    6,
+    100,
+  ]

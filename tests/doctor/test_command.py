@@ -44,9 +44,12 @@ def test_a_run_is_forecast_without_data(once, config_file, capsys):
   assert cli.main(["doctor", *arguments, "--peak-tflops=0.5", "--utilisation=40"]) == 0
   lines = capsys.readouterr().out.splitlines()
   assert [line.partition(":")[0] for line in lines] == [
-    "ok      step compiles", "ok      memory of each device", "ok      operations",
-    "ok      hours, assumed", "ok      hours, measured",
-  ]  # fmt: skip
+    "ok      step compiles",
+    "ok      memory of each device",
+    "ok      operations",
+    "ok      hours, assumed",
+    "ok      hours, measured",
+  ]
   assert "8 steps of 8 examples of 0.5 s on 8 x cpu (4x2)" in lines[0]
   assert "at 40% of 500 GFLOP/s" in lines[3]
   assert "one example of 0.5 s for each device" in lines[4]
@@ -86,10 +89,16 @@ def test_memory_that_is_gone_when_compiling_ends_the_forecast(
 @pytest.mark.parametrize(
   "override",
   [
-    "run.bacth=8", "run.batch=many", "run.batch=12", "run.accumulation=3",
-    "optimizer.peak_rate=nan", "mesh.fsdp=3", "model.remat=all", "model.bands=(8,8)",
+    "run.bacth=8",
+    "run.batch=many",
+    "run.batch=12",
+    "run.accumulation=3",
+    "optimizer.peak_rate=nan",
+    "mesh.fsdp=3",
+    "model.remat=all",
+    "model.bands=(8,8)",
   ],
-)  # fmt: skip
+)
 def test_mistakes_are_the_lines_of_training(config_file, override, tmp_path, capsys):
   flags = [f"--config={config_file}:pretrain", f"--config.{override}"]
   assert main.main(["main", *flags, f"--workdir={tmp_path}"]) == 1

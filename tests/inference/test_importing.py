@@ -21,9 +21,11 @@ torch = pytest.importorskip("torch")
 
 # What shapes do not tell of the tiny models.
 REST = {
-  "n_heads": MODEL.num_heads, "n_groups": MODEL.num_groups, "hop": MODEL.hop,
+  "n_heads": MODEL.num_heads,
+  "n_groups": MODEL.num_groups,
+  "hop": MODEL.hop,
   "sample_rate": MODEL.sample_rate,
-}  # fmt: skip
+}
 MERGED = "model: {n_heads: 2, num_groups: 2}\nstft: {hop_length: 32}\nfs: 2000\n"
 
 

@@ -131,8 +131,7 @@ def test_precision_changes_the_estimates_a_little(weights):
 
 
 @pytest.mark.parametrize(
-  ("precision", "expected"),
-  [(None, None), ("bfloat16", None), ("float32", "highest")],
+  ("precision", "expected"), [(None, None), ("bfloat16", None), ("float32", "highest")]
 )
 def test_only_explicit_float32_asks_for_full_products(
   weights, monkeypatch, precision, expected

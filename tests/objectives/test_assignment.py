@@ -8,11 +8,7 @@ import pytest
 
 from mixit_jax.errors import UserError
 from mixit_jax.objectives.assignment import all_losses, inner_products
-from mixit_jax.objectives.mixit import (
-  assign_exact,
-  assign_least_squares,
-  assigned_loss,
-)
+from mixit_jax.objectives.mixit import assign_exact, assign_least_squares, assigned_loss
 
 
 class Solution(NamedTuple):
@@ -206,10 +202,7 @@ def test_waveforms_decide_where_inner_products_keep_no_digit():
 def test_least_squares_equal_a_float64_solution(kind):
   estimates, mixtures = scene(kind, 12)
   solution = solve(estimates, mixtures)
-  for matrix, used in (
-    (solution.efficient, slice(None)),
-    (solution.left, slice(0, 1)),
-  ):
+  for matrix, used in ((solution.efficient, slice(None)), (solution.left, slice(0, 1))):
     for b in range(len(estimates)):
       outputs = estimates[b, :, used].reshape(12, -1).astype(np.float64)
       targets = mixtures[b, :, used].reshape(2, -1).astype(np.float64)

@@ -3,12 +3,7 @@
 import pytest
 
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bands import (
-  PAPER_BANDS,
-  band_runs,
-  check_bands,
-  scaled_bands,
-)
+from mixit_jax.separator.bands import PAPER_BANDS, band_runs, check_bands, scaled_bands
 
 
 def test_the_paper_s_layout_has_62_bands_in_seven_runs():

@@ -24,9 +24,17 @@ from mixit_jax.separator.layers import TFLocoformerBlock
 from mixit_jax.separator.torch_weights import from_torch
 
 TINY = SeparatorConfig(
-  num_blocks=2, embed_dim=8, ffn_dim=6, num_heads=2, num_groups=2, kernel_size=3,
-  num_sources=3, n_fft=64, hop=16, bands=(2, 2, 2, 4, 4, 19),
-)  # fmt: skip
+  num_blocks=2,
+  embed_dim=8,
+  ffn_dim=6,
+  num_heads=2,
+  num_groups=2,
+  kernel_size=3,
+  num_sources=3,
+  n_fft=64,
+  hop=16,
+  bands=(2, 2, 2, 4, 4, 19),
+)
 
 
 def noise(*shape):
@@ -138,11 +146,14 @@ def test_initial_weights_are_pytorch_s(params):
   dim, width = TINY.embed_dim, TINY.kernel_size * TINY.embed_dim
   bands = dict(enumerate((2, 4, 19)))
   fan_in = {
-    "first_ffn": width, "last_ffn": width, "attention": dim,
-    "expand": dim, "hidden": 4 * dim,
+    "first_ffn": width,
+    "last_ffn": width,
+    "attention": dim,
+    "expand": dim,
+    "hidden": 4 * dim,
     **{f"mask_{run}": 4 * dim for run in bands},
     **{f"dense_{run}": 4 * count for run, count in bands.items()},
-  }  # fmt: skip
+  }
   for path, leaf in jax.tree.leaves_with_path(params):
     *_, layer, kind = (part.key for part in path)
     if "norm" in layer:
@@ -249,12 +260,22 @@ def test_mixtures_of_another_shape_are_refused(params):
 @pytest.mark.parametrize(
   ("key", "value"),
   [
-    ("num_blocks", 0), ("embed_dim", 8.0), ("num_sources", True), ("num_heads", 3),
-    ("num_groups", 5), ("dropout", 1.0), ("attention_dropout", -0.1),
-    ("dtype", "float16"), ("remat", "all"), ("attention", "flash"), ("n_fft", 63),
-    ("n_fft", 8), ("bands", (2, 2)), ("attention", "cudnn"),
+    ("num_blocks", 0),
+    ("embed_dim", 8.0),
+    ("num_sources", True),
+    ("num_heads", 3),
+    ("num_groups", 5),
+    ("dropout", 1.0),
+    ("attention_dropout", -0.1),
+    ("dtype", "float16"),
+    ("remat", "all"),
+    ("attention", "flash"),
+    ("n_fft", 63),
+    ("n_fft", 8),
+    ("bands", (2, 2)),
+    ("attention", "cudnn"),
   ],
-)  # fmt: skip
+)
 def test_invalid_values_are_named(key, value):
   with pytest.raises(UserError, match=f"^{key}: "):
     dataclasses.replace(TINY, **{key: value})

@@ -8,10 +8,20 @@ from mixit_jax.separator import costs
 from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
 
 CONFIG = SeparatorConfig(
-  num_blocks=2, embed_dim=32, ffn_dim=48, kernel_size=4, num_heads=4, num_groups=4,
-  num_sources=5, sample_rate=2000, n_fft=128, hop=32, bands=(8, 8, 16, 33),
-  attention="xla", scan_blocks=False,
-)  # fmt: skip
+  num_blocks=2,
+  embed_dim=32,
+  ffn_dim=48,
+  kernel_size=4,
+  num_heads=4,
+  num_groups=4,
+  num_sources=5,
+  sample_rate=2000,
+  n_fft=128,
+  hop=32,
+  bands=(8, 8, 16, 33),
+  attention="xla",
+  scan_blocks=False,
+)
 SAMPLES = 2000
 
 

@@ -15,9 +15,15 @@ from mixit_jax.separator.layers import (
 )
 
 SETTINGS = LocoformerSettings(
-  ffn_dim=6, kernel_size=3, num_heads=2, num_groups=2, dropout=0.0,
-  attention_dropout=0.0, attention="xla", dtype="float32",
-)  # fmt: skip
+  ffn_dim=6,
+  kernel_size=3,
+  num_heads=2,
+  num_groups=2,
+  dropout=0.0,
+  attention_dropout=0.0,
+  attention="xla",
+  dtype="float32",
+)
 
 
 def noise(*shape):

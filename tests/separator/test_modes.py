@@ -11,9 +11,18 @@ import pytest
 from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
 
 TINY = SeparatorConfig(
-  num_blocks=2, embed_dim=8, ffn_dim=6, num_heads=2, num_groups=2, kernel_size=2,
-  num_sources=2, num_channels=1, n_fft=64, hop=32, bands=(11, 11, 11),
-)  # fmt: skip
+  num_blocks=2,
+  embed_dim=8,
+  ffn_dim=6,
+  num_heads=2,
+  num_groups=2,
+  kernel_size=2,
+  num_sources=2,
+  num_channels=1,
+  n_fft=64,
+  hop=32,
+  bands=(11, 11, 11),
+)
 
 # Rematerialization, and whether the blocks are scanned.
 MODES = [("none", True), ("block", True), ("dots", True), ("none", False)]

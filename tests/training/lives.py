@@ -17,16 +17,28 @@ TESTS = Path(__file__).parent.parent
 
 # Everything that a restart must keep: running mean, dropout, validations, best list.
 OVERRIDES = {
-  "mesh.fsdp": 1, "optimizer.ema": 0.9, "model.dropout": 0.1,
-  "run.steps": 6, "run.steps_per_epoch": 3, "run.batch": 4,
-  "run.log_every": 1, "run.save_every": 1, "valid.examples": 64, "valid.media": 0,
-}  # fmt: skip
+  "mesh.fsdp": 1,
+  "optimizer.ema": 0.9,
+  "model.dropout": 0.1,
+  "run.steps": 6,
+  "run.steps_per_epoch": 3,
+  "run.batch": 4,
+  "run.log_every": 1,
+  "run.save_every": 1,
+  "valid.examples": 64,
+  "valid.media": 0,
+}
 
 # What a step reports of itself and not of the clock.
 _OF_THE_CLOCK = {
-  "time", "examples_per_second", "flops_per_second", "seconds_per_step",
-  "seconds_waiting_for_data", "share_waiting_for_data", "memory_gib",
-}  # fmt: skip
+  "time",
+  "examples_per_second",
+  "flops_per_second",
+  "seconds_per_step",
+  "seconds_waiting_for_data",
+  "share_waiting_for_data",
+  "memory_gib",
+}
 
 _CONFIG = """
 import sys
@@ -84,12 +96,19 @@ class Life:
     self._log = (folder / f"log-{cluster and cluster[1]}").open("w+")
     self.process = subprocess.Popen(
       [
-        *options.get("prefix", []), sys.executable, "-m", "mixit_jax.main",
-        f"--config={config}:{kind}", f"--workdir={self.workdir}",
+        *options.get("prefix", []),
+        sys.executable,
+        "-m",
+        "mixit_jax.main",
+        f"--config={config}:{kind}",
+        f"--workdir={self.workdir}",
         *(f"--config.{key}={value}" for key, value in overrides.items()),
       ],
-      env=environment, stdout=self._log, stderr=self._log, cwd=self.workdir.parent,
-    )  # fmt: skip
+      env=environment,
+      stdout=self._log,
+      stderr=self._log,
+      cwd=self.workdir.parent,
+    )
 
   def __enter__(self):
     return self

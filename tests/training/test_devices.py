@@ -16,9 +16,19 @@ from mixit_jax.training import cluster, devices
 from mixit_jax.training.config import MeshConfig
 
 PREFIXES = (
-  "JAX_COORD", "JAX_NUM_PROC", "JAX_PROCESS", "JAX_LOCAL", "JOB_COMPLETION", "OMPI_",
-  "SLURM_", "TPU_", "MEGASCALE_", "CUDA_VISIBLE", "GCE_", "KUBERNETES_",
-)  # fmt: skip
+  "JAX_COORD",
+  "JAX_NUM_PROC",
+  "JAX_PROCESS",
+  "JAX_LOCAL",
+  "JOB_COMPLETION",
+  "OMPI_",
+  "SLURM_",
+  "TPU_",
+  "MEGASCALE_",
+  "CUDA_VISIBLE",
+  "GCE_",
+  "KUBERNETES_",
+)
 
 JAX = {
   "JAX_COORDINATOR_ADDRESS": "first:1234",
@@ -27,19 +37,29 @@ JAX = {
 }
 # Two nodes with four tasks each; this is the second task of the second node.
 SLURM = {
-  "SLURM_JOB_ID": "77", "SLURM_NTASKS": "8", "SLURM_PROCID": "5",
-  "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_STEP_NUM_TASKS": "8",
-  "SLURM_STEP_TASKS_PER_NODE": "4(x2)", "SLURM_NODEID": "1", "SLURM_LOCALID": "1",
-}  # fmt: skip
+  "SLURM_JOB_ID": "77",
+  "SLURM_NTASKS": "8",
+  "SLURM_PROCID": "5",
+  "SLURM_STEP_NODELIST": "node[1-2]",
+  "SLURM_STEP_NUM_TASKS": "8",
+  "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+  "SLURM_NODEID": "1",
+  "SLURM_LOCALID": "1",
+}
 # The same with one task per node.
 SLURM_NODES = SLURM | {
-  "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2",
-  "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_LOCALID": "0",
-}  # fmt: skip
+  "SLURM_NTASKS": "2",
+  "SLURM_PROCID": "1",
+  "SLURM_STEP_NUM_TASKS": "2",
+  "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+  "SLURM_LOCALID": "0",
+}
 MPI = {
-  "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2",
-  "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "0",
-}  # fmt: skip
+  "OMPI_COMM_WORLD_SIZE": "4",
+  "OMPI_COMM_WORLD_RANK": "2",
+  "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+  "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+}
 MPI_4 = MPI | {"OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1:34911"}
 GKE = {"TPU_WORKER_HOSTNAMES": "host-0,host-1", "TPU_WORKER_ID": "1"}
 
@@ -104,9 +124,12 @@ def test_a_process_without_a_launcher_is_alone(started):
 
 def test_jax_variables_are_passed_on_and_nothing_else_is_looked_for(started):
   assert started(JAX) == {
-    "coordinator_address": "first:1234", "num_processes": 4, "process_id": 3,
-    "local_device_ids": None, "cluster_detection_method": "deactivate",
-  }  # fmt: skip
+    "coordinator_address": "first:1234",
+    "num_processes": 4,
+    "process_id": 3,
+    "local_device_ids": None,
+    "cluster_detection_method": "deactivate",
+  }
 
 
 def test_an_indexed_pod_is_numbered_by_its_index(started):
@@ -128,14 +151,18 @@ def test_an_indexed_pod_without_an_address_trains_alone_and_says_so(started, cap
 
 def test_tasks_of_srun_are_connected_with_a_gpu_each(started):
   assert started(SLURM) == {
-    "num_processes": 8, "process_id": 5, "local_device_ids": [1],
-  }  # fmt: skip
+    "num_processes": 8,
+    "process_id": 5,
+    "local_device_ids": [1],
+  }
 
 
 def test_a_task_alone_on_its_node_has_all_its_gpus(started):
   assert started(SLURM_NODES) == {
-    "num_processes": 2, "process_id": 1, "local_device_ids": [],
-  }  # fmt: skip
+    "num_processes": 2,
+    "process_id": 1,
+    "local_device_ids": [],
+  }
 
 
 @pytest.mark.parametrize(
@@ -185,17 +212,21 @@ def test_older_slurm_counts_tasks_in_one_place_only(started):
 
 def test_open_mpi_4_is_left_to_jax(started):
   assert started(MPI_4) == {
-    "num_processes": 4, "process_id": 2, "local_device_ids": [0],
-  }  # fmt: skip
+    "num_processes": 4,
+    "process_id": 2,
+    "local_device_ids": [0],
+  }
 
 
 def test_open_mpi_5_meets_by_mpi4py(started, monkeypatch, tmp_path):
   (tmp_path / "mpi4py.py").write_text("")
   monkeypatch.syspath_prepend(str(tmp_path))
   assert started(MPI) == {
-    "num_processes": 4, "process_id": 2, "local_device_ids": [0],
+    "num_processes": 4,
+    "process_id": 2,
+    "local_device_ids": [0],
     "cluster_detection_method": "mpi4py",
-  }  # fmt: skip
+  }
 
 
 def test_open_mpi_5_needs_mpi4py_or_an_address(started):
@@ -316,9 +347,10 @@ print(jax.config._read("jax_cuda_visible_devices"))
     port = str(free.getsockname()[1])
   environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIXES)}
   environment |= SLURM_NODES | {
-    "SLURM_STEP_NODELIST": "localhost", "JAX_COORDINATOR_PORT": port,
+    "SLURM_STEP_NODELIST": "localhost",
+    "JAX_COORDINATOR_PORT": port,
     "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-  }  # fmt: skip
+  }
   processes = [
     subprocess.Popen(
       [sys.executable, "-c", script],

@@ -11,9 +11,17 @@ from mixit_jax.training.config import ObjectiveConfig
 from mixit_jax.training.losses import make_loss
 
 TINY = SeparatorConfig(
-  n_fft=64, hop=16, bands=(1,) * 9 + (8,) * 3, num_sources=4, embed_dim=8, ffn_dim=8,
-  num_blocks=1, num_heads=2, num_groups=2, kernel_size=2,
-)  # fmt: skip
+  n_fft=64,
+  hop=16,
+  bands=(1,) * 9 + (8,) * 3,
+  num_sources=4,
+  embed_dim=8,
+  ffn_dim=8,
+  num_blocks=1,
+  num_heads=2,
+  num_groups=2,
+  kernel_size=2,
+)
 
 
 @pytest.mark.parametrize("assignment", ["efficient", "exact"])

@@ -168,10 +168,7 @@ def test_a_disk_that_is_full_from_the_start_is_named(music, tmp_path):
 def test_a_kill_after_the_selection_of_channels_changes_nothing(
   music, pretrained, tmp_path
 ):
-  options = {
-    "kind": "stems",
-    "overrides": {"init.run": pretrained, "run.steps": 2},
-  }
+  options = {"kind": "stems", "overrides": {"init.run": pretrained, "run.steps": 2}}
   run, selection = tmp_path / "run", tmp_path / "run" / "channel_selection.json"
   with Life(music, run, **options) as life:
     assert life.wait_for(selection.exists)

@@ -50,9 +50,11 @@ def run_steps(config, batch, steps=2, mesh=None):
   separator = Separator(config.model)
   optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
   state = new_state(
-    jax.tree.map(jnp.copy, fresh_params(config)), optimizer, config.frozen,
+    jax.tree.map(jnp.copy, fresh_params(config)),
+    optimizer,
+    config.frozen,
     ema=config.optimizer.ema > 0,
-  )  # fmt: skip
+  )
   loss = make_loss(separator, config.objective)
   step = jax.jit(make_train_step(loss, optimizer, config, mesh))
   if mesh is not None:

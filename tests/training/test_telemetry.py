@@ -21,8 +21,13 @@ def test_a_restart_reports_no_step_twice(tmp_path):
   report(tmp_path, 0, 5)
   report(tmp_path, 3, 4)
   assert written(tmp_path) == [
-    ("train", 1), ("train", 2), ("valid", 2), ("train", 3), ("train", 4), ("valid", 4),
-  ]  # fmt: skip
+    ("train", 1),
+    ("train", 2),
+    ("valid", 2),
+    ("train", 3),
+    ("train", 4),
+    ("valid", 4),
+  ]
 
 
 def test_a_validation_that_is_repeated_is_not_reported_twice(tmp_path):
@@ -36,9 +41,7 @@ def test_a_line_that_a_kill_has_torn_is_dropped(tmp_path):
   with (tmp_path / "metrics.jsonl").open("ab") as file:
     file.write(b'{"group": "train", "step": 1, "lo\xff')
   report(tmp_path, 2, 3)
-  assert written(tmp_path) == [
-    ("train", 1), ("train", 2), ("valid", 2), ("train", 3),
-  ]  # fmt: skip
+  assert written(tmp_path) == [("train", 1), ("train", 2), ("valid", 2), ("train", 3)]
 
 
 def test_a_restart_from_the_beginning_starts_a_new_file(tmp_path):

@@ -22,9 +22,18 @@ from mixit_jax.training.config import (
 RATE = 2000
 STEMS = ("bass", "drums", "vocals", "other")
 MODEL = SeparatorConfig(
-  num_blocks=2, embed_dim=8, ffn_dim=8, kernel_size=3, num_heads=2, num_groups=2,
-  num_sources=6, sample_rate=RATE, n_fft=128, hop=32, bands=(8, 8, 16, 33),
-)  # fmt: skip
+  num_blocks=2,
+  embed_dim=8,
+  ffn_dim=8,
+  kernel_size=3,
+  num_heads=2,
+  num_groups=2,
+  num_sources=6,
+  sample_rate=RATE,
+  n_fft=128,
+  hop=32,
+  bands=(8, 8, 16, 33),
+)
 
 
 def pretrain_config(shards: Path, **run) -> Config:
@@ -78,9 +87,14 @@ def write_music(folder: Path) -> Path:
       path = folder / "valid" / f"song {song}" / f"{stem}.wav"
       write_audio(path, stem_audio(number, song, 1.7), RATE)
   Manifest(
-    kind="fma", sample_rate=RATE, seconds=1.0, hop_seconds=0.5, num_channels=2,
-    codec="flac", splits=splits,
-  ).save(folder)  # fmt: skip
+    kind="fma",
+    sample_rate=RATE,
+    seconds=1.0,
+    hop_seconds=0.5,
+    num_channels=2,
+    codec="flac",
+    splits=splits,
+  ).save(folder)
   return folder
 
 
