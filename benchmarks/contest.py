@@ -10,13 +10,13 @@ import dataclasses
 import importlib
 import multiprocessing
 import os
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
+
+from mixit_jax.devices.memory import process_peak
 
 
 @dataclasses.dataclass
@@ -167,7 +167,7 @@ def _serve(contestant: Contestant, pipe: Any) -> None:
       begun = time.perf_counter()
       if what == "memory":
         assert task is not None
-        pipe.send(("value", task.device_memory() or process_memory()))
+        pipe.send(("value", task.device_memory() or process_peak()))
         continue
       if task is None:
         module, function = contestant.maker.split(":")
@@ -179,9 +179,3 @@ def _serve(contestant: Contestant, pipe: Any) -> None:
     except Exception as error:  # out of memory has many names
       pipe.send(("problem", f"{type(error).__name__}: {error}".splitlines()[0][:300]))
       return
-
-
-def process_memory() -> int:
-  """Peak bytes of this process."""
-  unit = 1 if sys.platform == "darwin" else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -8,6 +8,7 @@ _JAX = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95"}
 _TORCH = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 
 OURS, THEIRS = "mixit_jax", "PyTorch"
+_DROPOUT = 0.1  # of configs/pretrain.py
 
 
 def train_step(
@@ -30,7 +31,7 @@ def train_step(
   ours = [_ours("train_step", OURS, common | {"dtype": dtype, "remat": remat})]
   if not torch:
     return ours
-  common |= {"autocast": "" if dtype == "float32" else dtype}
+  common |= {"autocast": "" if dtype == "float32" else dtype, "dropout": _DROPOUT}
   theirs = [_theirs("train_step", f"{THEIRS} eager", common)]
   if accelerator:
     compiled = common | {"compiled": True}

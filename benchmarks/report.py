@@ -3,7 +3,6 @@
 import argparse
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import Result
+from mixit_jax.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
@@ -87,10 +87,7 @@ def save(name: str, settings: argparse.Namespace, tables: Mapping[str, Any]) -> 
   device = re.sub(r"[^a-z0-9]+", "-", known["device"].lower()).strip("-")
   file = RESULTS / f"{name}-{device}.json"
   document = {"benchmark": name, **known, "settings": vars(settings), **tables}
-  file.parent.mkdir(exist_ok=True)
-  temporary = file.with_suffix(".partial")
-  temporary.write_text(json.dumps(document, indent=2) + "\n")
-  temporary.replace(file)
+  write_json(file, document)
   print(f"\n{file}")
   return file
 

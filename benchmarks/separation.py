@@ -12,7 +12,7 @@ from benchmarks import contests, options
 from benchmarks.contest import compete
 from benchmarks.report import rows, save, show
 from benchmarks.train_step import peak_of_products
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.costs import forward_flops
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import contests, options
 from benchmarks.contest import compete
 from benchmarks.report import rows, save, show
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.costs import step_flops
 
 

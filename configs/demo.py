@@ -7,10 +7,8 @@ Run by `make demo`. Same code, objectives and commands as for the paper's models
 sizes differ, so its scores say nothing about theirs.
 """
 
-import ml_collections
-
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.training.config import (
   Config,
   DataConfig,
@@ -18,7 +16,6 @@ from mixit_jax.training.config import (
   OptimizerConfig,
   RunConfig,
   ValidConfig,
-  config_dict,
 )
 
 SAMPLE_RATE = 8000
@@ -26,7 +23,7 @@ SAMPLE_RATE = 8000
 BANDS = (4,) * 8 + (9,) * 9 + (24,) * 6
 
 
-def get_config(stage: str) -> ml_collections.ConfigDict:
+def get_config(stage: str) -> Config:
   """Configuration of a stage: "pretrain" or "finetune"."""
   if stage not in ("pretrain", "finetune"):
     raise UserError(f'stage "{stage}" is neither "pretrain" nor "finetune"')
@@ -44,17 +41,15 @@ def get_config(stage: str) -> ml_collections.ConfigDict:
     hop=256,
     bands=BANDS,
   )
-  return config_dict(
-    Config(
-      model=model,
-      objective=ObjectiveConfig(kind="mixit" if pretrain else "stems"),
-      data=DataConfig(seconds=2.0 if pretrain else 3.0, threads=1, buffer=8),
-      optimizer=OptimizerConfig(
-        peak_rate=2e-3, warmup_steps=50, decay=0.8, decay_epochs=1
-      ),
-      valid=ValidConfig(examples=64, scores_every_epochs=0, media=1),
-      run=RunConfig(
-        steps=500, steps_per_epoch=100, batch=4, log_every=25, save_every=100
-      ),
-    )
+  return Config(
+    model=model,
+    objective=ObjectiveConfig(kind="mixit" if pretrain else "stems"),
+    data=DataConfig(seconds=2.0 if pretrain else 3.0, threads=1, buffer=8),
+    optimizer=OptimizerConfig(
+      peak_rate=2e-3, warmup_steps=50, decay=0.8, decay_epochs=1
+    ),
+    valid=ValidConfig(examples=64, scores_every_epochs=0, media=1),
+    run=RunConfig(
+      steps=500, steps_per_epoch=100, batch=4, log_every=25, save_every=100
+    ),
   )

@@ -6,42 +6,37 @@
       --config.init.run=runs/pretrain-medium
 
 Sizes: small, medium, large. Without init.run it trains from scratch; with init.freeze =
-"separator" only band split and decoder train. The rows of the paper, with hours and
+"blocks" only band split and decoder train. The rows of the paper, with hours and
 scores to expect, are in configs/table1.py, table2.py and table3.py.
 """
 
-import ml_collections
-
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.training.config import (
   Config,
   ObjectiveConfig,
   OptimizerConfig,
   RunConfig,
   ValidConfig,
-  config_dict,
 )
 
 
-def get_config(size: str = "medium") -> ml_collections.ConfigDict:
+def get_config(size: str = "medium") -> Config:
   """Configuration of a size: "small", "medium" or "large"."""
-  return config_dict(
-    Config(
-      model=SeparatorConfig.preset(
-        size,
-        num_sources=4,
-        dropout=0.1,  # of the paper's configurations
-        dtype="auto",
-        remat="dots",
-      ),
-      objective=ObjectiveConfig(kind="stems"),
-      optimizer=OptimizerConfig(
-        peak_rate=5e-4 if size == "large" else 1e-3,
-        constant_epochs=550,
-        decay=0.98,
-        decay_epochs=2,
-      ),
-      run=RunConfig(steps=99_000, steps_per_epoch=110, batch=32, save_every=1100),
-      valid=ValidConfig(every_epochs=1, scores_every_epochs=50),
-    )
+  return Config(
+    model=SeparatorConfig.preset(
+      size,
+      num_sources=4,
+      dropout=0.1,  # of the paper's configurations
+      dtype="auto",
+      remat="dots",
+    ),
+    objective=ObjectiveConfig(kind="stems"),
+    optimizer=OptimizerConfig(
+      peak_rate=5e-4 if size == "large" else 1e-3,
+      constant_epochs=550,
+      decay=0.98,
+      decay_epochs=2,
+    ),
+    run=RunConfig(steps=99_000, steps_per_epoch=110, batch=32, save_every=1100),
+    valid=ValidConfig(every_epochs=1, scores_every_epochs=50),
   )

@@ -16,24 +16,20 @@ H200 reaches in bfloat16 matrix products, scaling without loss to 8; validation 
 top. What pre-training is worth shows after fine-tuning, see configs/table1.py.
 """
 
-import ml_collections
-
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
-from mixit_jax.training.config import Config, OptimizerConfig, RunConfig, config_dict
+from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.training.config import Config, OptimizerConfig, RunConfig
 
 
-def get_config(size: str = "medium") -> ml_collections.ConfigDict:
+def get_config(size: str = "medium") -> Config:
   """Configuration of a size: "small", "medium" or "large"."""
-  return config_dict(
-    Config(
-      model=SeparatorConfig.preset(
-        size,
-        num_sources=12,
-        dropout=0.1,  # of the paper's configurations
-        dtype="auto",
-        remat="dots",
-      ),
-      optimizer=OptimizerConfig(peak_rate=5e-4 if size == "large" else 1e-3),
-      run=RunConfig(steps=150_000, steps_per_epoch=1000, batch=64),
-    )
+  return Config(
+    model=SeparatorConfig.preset(
+      size,
+      num_sources=12,
+      dropout=0.1,  # of the paper's configurations
+      dtype="auto",
+      remat="dots",
+    ),
+    optimizer=OptimizerConfig(peak_rate=5e-4 if size == "large" else 1e-3),
+    run=RunConfig(steps=150_000, steps_per_epoch=1000, batch=64),
   )

@@ -21,10 +21,9 @@ them usdr_per_channel and csdr. Hours are expected from operation counts, not me
 on 8; pre-training and validation come on top.
 """
 
-import ml_collections
-
 from configs import finetune
 from mixit_jax.errors import UserError
+from mixit_jax.training.config import Config
 
 # Row: size and whether it is pre-trained.
 ROWS = {
@@ -37,12 +36,12 @@ ROWS = {
 }
 
 
-def get_config(row: str = "") -> ml_collections.ConfigDict:
+def get_config(row: str = "") -> Config:
   """Configuration of a row of Table 1."""
   if row not in ROWS:
     raise UserError(f'row "{row}" of Table 1 is not one of {", ".join(ROWS)}')
   size, pretrained = ROWS[row]
-  config = finetune.get_config(size)
-  config.data.shards = "data/musdb"
-  config.init.run = f"runs/pretrain-{size}" if pretrained else ""
-  return config
+  run = f"runs/pretrain-{size}" if pretrained else ""
+  return finetune.get_config(size).changed(
+    data={"shards": "data/musdb"}, init={"run": run}
+  )

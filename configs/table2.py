@@ -22,10 +22,9 @@ them usdr_per_channel and csdr. Hours are expected from operation counts, not me
 on 8; pre-training and validation come on top.
 """
 
-import ml_collections
-
 from configs import table1
 from mixit_jax.errors import UserError
+from mixit_jax.training.config import Config
 
 # Row of this table: row of Table 1 that differs in the frozen separator alone.
 ROWS = {
@@ -39,11 +38,10 @@ ROWS = {
 EPOCHS = 200
 
 
-def get_config(row: str = "") -> ml_collections.ConfigDict:
+def get_config(row: str = "") -> Config:
   """Configuration of a row of Table 2."""
   if row not in ROWS:
     raise UserError(f'row "{row}" of Table 2 is not one of {", ".join(ROWS)}')
   config = table1.get_config(ROWS[row])
-  config.init.freeze = "separator"
-  config.run.steps = EPOCHS * config.run.steps_per_epoch
-  return config
+  steps = EPOCHS * config.run.steps_per_epoch
+  return config.changed(init={"freeze": "blocks"}, run={"steps": steps})

@@ -25,21 +25,20 @@ them usdr_per_channel and csdr. Hours are expected from operation counts, not me
 on 8; pre-training and validation come on top.
 """
 
-import ml_collections
-
 from configs import table1
 from mixit_jax.errors import UserError
+from mixit_jax.training.config import Config
 
 ROWS = ("none", "small", "medium", "large", "full")
 
 
-def get_config(row: str = "") -> ml_collections.ConfigDict:
+def get_config(row: str = "") -> Config:
   """Configuration of a row of Table 3."""
   if row not in ROWS:
     raise UserError(f'row "{row}" of Table 3 is not one of {", ".join(ROWS)}')
   if row == "none":
     return table1.get_config("M1")
   config = table1.get_config("M2")
-  if row != "large":
-    config.init.run += f"-{row}"
-  return config
+  if row == "large":
+    return config
+  return config.changed(init={"run": f"{config.init.run}-{row}"})

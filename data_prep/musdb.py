@@ -33,8 +33,9 @@ from data_prep.segments import NUM_CHANNELS, SILENT_STEM, Cut, StemShard
 from data_prep.shards import collect, place_tracks, tracks_per_shard
 from mixit_jax.audio.files import AUDIO_SUFFIXES
 from mixit_jax.data.manifest import Manifest
-from mixit_jax.data.songs import MIXTURE_NAME, STEM_NAMES, find_songs
+from mixit_jax.data.songs import find_songs
 from mixit_jax.errors import UserError
+from mixit_jax.stems import MIXTURE, STEMS
 
 # The validation songs of the paper, section 4.1, and of most others.
 VALID_SONGS = (
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
   claim_folder(flags.out, "data_prep.musdb", _settings(flags, train, valid, per_shard))
   shards = [
     StemShard(place, flags.musdb, files, cut)
-    for stem in STEM_NAMES
+    for stem in STEMS
     for place, files in place_tracks(
       flags.out,
       stem,
@@ -121,7 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{flags.out}: {finished} of {len(jobs)} parts were finished before")
   splits, skipped = collect(shard.place for shard in shards)
   skipped += [file for copy in copies for file in copy.skipped()]
-  if mute := [stem for stem in STEM_NAMES if stem not in splits.get("train", {})]:
+  if mute := [stem for stem in STEMS if stem not in splits.get("train", {})]:
     reasons = [s["reason"] for s in skipped if Path(s["file"]).stem.lower() == mute[0]]
     raise UserError(
       f"{flags.musdb / 'train'}: no song gives a segment of {', '.join(mute)}, which"
@@ -189,8 +190,7 @@ def _files(song: Path) -> list[Path]:
   return sorted(
     path
     for path in song.iterdir()
-    if path.suffix.lower() in AUDIO_SUFFIXES
-    and path.stem.lower() in (*STEM_NAMES, MIXTURE_NAME)
+    if path.suffix.lower() in AUDIO_SUFFIXES and path.stem.lower() in (*STEMS, MIXTURE)
   )
 
 

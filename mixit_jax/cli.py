@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixit_jax.backend import check_devices
 from mixit_jax.console import run_command
 from mixit_jax.errors import UserError
 from mixit_jax.version import __version__
@@ -37,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
   def command() -> None:
     if options.run is not _doctor:  # which reports on the devices itself
+      from mixit_jax.devices.start import check_devices
+
       check_devices()
     options.run(options)
 
@@ -80,9 +81,6 @@ def _parser() -> argparse.ArgumentParser:
   )
   select.add_argument("--seconds", type=float, default=6.0, help="length of the chunks")
   _precision_option(select)
-  select.add_argument(
-    "--many-to-one", action="store_true", help="a stem may be a sum of outputs"
-  )
   select.add_argument(
     "--json", type=Path, help="file of the result [RUN/channel_selection.json]"
   )
@@ -135,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     "training, e.g. --config.run.batch=32; no data is read",
   )
   doctor.add_argument(
-    "--utilisation",
+    "--utilization",
     type=float,
     default=45,
     metavar="PERCENT",
@@ -200,7 +198,7 @@ def _precision_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _card_options(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--licence", default="", help="of the weights, for the card")
+  parser.add_argument("--license", default="", help="of the weights, for the card")
   parser.add_argument("--training-data", default="", help="text for the card")
 
 
@@ -212,9 +210,9 @@ def _separate(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+  from mixit_jax.evaluation.tables import score_table
+  from mixit_jax.files import write_json
   from mixit_jax.inference.evaluate import evaluate
-  from mixit_jax.reports.tables import score_table
-  from mixit_jax.training.workdir import write_json
 
   result = evaluate(_load(options), options.songs, _log).to_dict()
   if options.json:
@@ -223,26 +221,25 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _select_channels(options: argparse.Namespace) -> None:
+  from mixit_jax.data.songs import find_songs
+  from mixit_jax.evaluation.channels import SELECTION_FILE, write_selection
+  from mixit_jax.evaluation.selection import select_channels
+  from mixit_jax.evaluation.tables import selection_table
   from mixit_jax.inference.model import load
-  from mixit_jax.reports.tables import selection_table
-  from mixit_jax.training.initialize import SELECTION_FILE, write_selection
-  from mixit_jax.training.selection import select_channels
 
   model = load(options.model, options.weights, options.precision)
   stems = _names(options.stems)
-  batch = model.chunk_batch(round(options.seconds * model.sample_rate))
   selection = select_channels(
     model.separate_chunks,
     model.config,
-    options.songs,
+    find_songs(options.songs, stems),
     stems,
     options.seconds,
-    options.many_to_one,
-    batch=batch,
+    batch=model.chunk_batch(round(options.seconds * model.sample_rate)),
     progress=_log,
   )
   file = options.json or options.model / SELECTION_FILE
-  write_selection(file, selection, model.weights)
+  write_selection(file, selection, model.card)
   print(selection_table(selection.to_dict()))
 
 
@@ -257,7 +254,7 @@ def _import_torch(options: argparse.Namespace) -> None:
     options.merged_config,
     () if stems == ("none",) else stems,
     options.training_data,
-    options.licence,
+    options.license,
     **{name: value for name, value in given.items() if value is not None},
   )
   names = ", ".join(weights.stems or ()) or "without names, as of a pre-trained model"
@@ -274,7 +271,7 @@ def _export(options: argparse.Namespace) -> None:
     options.weights,
     options.format,
     options.training_data,
-    options.licence,
+    options.license,
   )
   print(f"{options.out}: {options.format}, with a model card in README.md")
 
@@ -282,8 +279,8 @@ def _export(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> None:
   from mixit_jax.doctor.command import diagnose, forecast
 
-  if not 0 < options.utilisation <= 100:
-    raise UserError(f"--utilisation={options.utilisation:g} is no percentage above 0")
+  if not 0 < options.utilization <= 100:
+    raise UserError(f"--utilization={options.utilization:g} is no percentage above 0")
   if options.peak_tflops is not None and options.peak_tflops <= 0:
     raise UserError(f"--peak-tflops={options.peak_tflops:g} must be positive")
   if options.config is None:
@@ -292,7 +289,7 @@ def _doctor(options: argparse.Namespace) -> None:
     diagnose(_say)
   else:
     flags = [f"--config={options.config}", *options.overrides]
-    forecast(flags, options.utilisation / 100, options.peak_tflops, _say)
+    forecast(flags, options.utilization / 100, options.peak_tflops, _say)
 
 
 def _load(options: argparse.Namespace) -> Model:

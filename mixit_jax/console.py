@@ -5,13 +5,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from mixit_jax.errors import UserError
+from mixit_jax.errors import UserError, one_line
 
 
 def run_command(command: Callable[[], None]) -> int:
   """Runs a command and returns its exit status.
 
-  A problem that the user can mend is shown in one line, without a traceback.
+  A problem that the user can repair is shown in one line, without a traceback.
   """
   logging.basicConfig(level=logging.INFO, format="%(message)s")
   # JAX tells of absent platforms, Orbax (through absl) of each save.
@@ -20,7 +20,7 @@ def run_command(command: Callable[[], None]) -> int:
   try:
     command()
   except (UserError, OSError) as error:  # OSError: a folder that may not be written
-    print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)

@@ -1,8 +1,8 @@
-"""Errors that the user can mend."""
+"""Errors that a user can repair."""
 
 
 class UserError(Exception):
-  """A problem that the user can mend.
+  """A problem that the user can repair.
 
   The commands show its message as one line, without a traceback, and exit with
   a non-zero status. The message names the file, key or step, what was expected,
@@ -10,6 +10,10 @@ class UserError(Exception):
   """
 
 
+class ConfigError(UserError):
+  """A configuration key or value that cannot be used."""
+
+
 def one_line(error: BaseException) -> str:
-  """The message of an error in one line; its kind where it has none."""
+  """Return the message of an error in one line, or its kind where it has none."""
   return " ".join(str(error).split()) or type(error).__name__

@@ -1,100 +1,140 @@
 """Configuration files and their overrides on a command line, with one-line errors."""
 
+import dataclasses
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
+import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
 from mixit_jax.errors import UserError, one_line
 
 
-def parse_flags(
-  arguments: Sequence[str], others: Sequence[str] = ()
-) -> flags.FlagValues:
-  """Reads `--config`, its overrides and other flags, all of which must be there.
+class Flags(NamedTuple):
+  """What a command line says.
+
+  Attributes:
+    config: the configuration with its overrides, as nested plain values.
+    others: the other flags by their names.
+  """
+
+  config: dict[str, Any]
+  others: dict[str, str]
+
+
+def parse_flags(arguments: Sequence[str], others: Sequence[str] = ()) -> Flags:
+  """Read `--config=FILE[:ARGUMENT]`, `--config.KEY=VALUE` and other flags.
+
+  All of them but the overrides must be there.
 
   Args:
     arguments: name of the program and its flags, as in `sys.argv`.
     others: names of further flags, whose values are text.
 
-  Returns:
-    The flags; `config` is an `ml_collections.ConfigDict`. With `--help` nothing is
-    demanded.
-
   Raises:
-    UserError: a flag or key is unknown or has an impossible value, or the
+    UserError: A flag or key is unknown or has an impossible value, or the
       configuration file cannot be loaded.
   """
-  arguments = list(arguments)
+  file, rest = _take_file(arguments)
+  config = ml_collections.ConfigDict(load_config(file) if file else {})
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file(
-    "config", None, "configuration file", values, sys_argv=arguments
-  )
   for name in others:
     flags.DEFINE_string(name, None, name, values)
-  flags.DEFINE_bool("help", False, "show this help", values, short_name="h")
   try:
-    with _importable(arguments):
-      rest = values(arguments)
+    config_flags.DEFINE_config_dict("config", config, "", values, sys_argv=rest)
+    surplus = values(rest)[1:]
+  except flags.Error as error:
+    raise UserError(f"{_reason(error)}; see --help") from error
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    if not file:
+      raise UserError("--config is missing; see --help") from error
+    raise UserError(f"configuration: {_reason(error)}") from error
+  if surplus:
+    raise UserError(f"unexpected argument {surplus[0]}; see --help")
+  found = {name: values[name].value or "" for name in others}
+  for name, value in {"config": file, **found}.items():
+    if not value:
+      raise UserError(f"--{name} is missing; see --help")
+  return Flags(config.to_dict(), found)
+
+
+def load_config(place: str) -> dict[str, Any]:
+  """Load the values of a configuration from a file that has a function `get_config`.
+
+  The file may import its neighbors, as `from configs import finetune` in
+  configs/table1.py does, from whatever folder it is used.
+
+  Args:
+    place: "FILE" or "FILE:ARGUMENT"; the argument is handed to `get_config`.
+
+  Returns:
+    Nested plain values of the dataclass or `ConfigDict` that `get_config` returns.
+
+  Raises:
+    UserError: The file cannot be loaded, or fails.
+  """
+  name, _, argument = place.partition(":")
+  path = Path(name).absolute()
+  try:
+    with _importable(path.parent.parent):
+      get_config = _load_module(path).get_config
+      config = get_config(argument) if argument else get_config()
+      if isinstance(config, ml_collections.ConfigDict):
+        return config.to_dict()
+      return dataclasses.asdict(config)
+  except UserError:
+    raise
   except ModuleNotFoundError as error:
     raise UserError(
       f"configuration: {error}; start from the root of the checkout, or name it in "
       "PYTHONPATH"
     ) from error
-  except flags.Error as error:
-    raise UserError(f"{_reason(error)}; see --help") from error
-  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    raise UserError(f"configuration: {_reason(error)}") from error
-  if values.help:
-    return values
-  if len(rest) > 1:
-    raise UserError(f"unexpected argument {rest[1]}; see --help")
-  for name in ("config", *others):
-    if not values[name].value:
-      raise UserError(f"--{name} is missing; see --help")
-  return values
+  except OSError as error:
+    raise UserError(f"configuration: {name}: {error.strerror}") from error
+  except Exception as error:  # whatever a file of the user does
+    raise UserError(f"configuration: {name}: {one_line(error)}") from error
+
+
+def _take_file(arguments: Sequence[str]) -> tuple[str, list[str]]:
+  """Take `--config=FILE` or `--config FILE` out of the arguments."""
+  rest, file = list(arguments), ""
+  for index, argument in enumerate(arguments):
+    name, equals, value = argument.partition("=")
+    if name in ("--config", "-config"):
+      end = index + (1 if equals else 2)
+      file = value if equals else "".join(arguments[index + 1 : end])
+      del rest[index:end]
+      break
+  return file, rest
+
+
+def _load_module(path: Path) -> ModuleType:
+  spec = importlib.util.spec_from_file_location("mixit_jax_config", path)
+  if spec is None or spec.loader is None:
+    raise UserError(f"configuration: {path} is no Python file")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 @contextmanager
-def _importable(arguments: Sequence[str]) -> Iterator[None]:
-  """Lets a configuration file import its neighbors, from whatever folder it is used.
-
-  `from configs import finetune` in configs/table1.py finds the file beside it.
-  """
-  file = ""
-  for flag, following in zip(arguments, [*arguments[1:], ""], strict=True):
-    name, equals, value = flag.partition("=")
-    if name.lstrip("-") == "config" and name != "config":
-      file = (value if equals else following).partition(":")[0]
-  root = str(Path(file).absolute().parent.parent)
-  sys.path.insert(0, root)
-  # ml_collections would load a file into the module of the one before.
-  sys.modules.pop("config_config", None)
+def _importable(root: Path) -> Iterator[None]:
+  sys.path.insert(0, str(root))
   try:
     yield
   finally:
-    sys.path.remove(root)
-
-
-def plain_values(config: Any) -> dict[str, Any]:
-  """The configuration of `parse_flags` as nested plain values.
-
-  Raises:
-    UserError: the file cannot be read, which shows only now.
-  """
-  try:
-    return config.to_dict()
-  except OSError as error:
-    raise UserError(f"configuration: {one_line(error.__cause__ or error)}") from error
+    sys.path.remove(str(root))
 
 
 def _reason(error: BaseException) -> str:
-  """The message of an error without what ml_collections puts around it."""
+  """Return the message of an error without what ml_collections puts around it."""
   text = str(error).strip()
   near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
   if near:

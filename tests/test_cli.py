@@ -65,7 +65,7 @@ def test_evaluate_scores_estimates_and_mixture(finetuned, music, tmp_path, capsy
 def test_evaluation_agrees_with_validation_in_training(finetuned, music):
   from mixit_jax.inference.evaluate import evaluate
   from mixit_jax.inference.model import Model
-  from mixit_jax.training.weights import read_weights
+  from mixit_jax.weights.runs import read_weights
 
   lines = [
     json.loads(line) for line in (finetuned / "metrics.jsonl").read_text().splitlines()

@@ -102,7 +102,7 @@ def test_exported_folders_separate_as_the_run(
     pytest.importorskip("torch")
   out = tmp_path / "model"
   arguments = ["export", str(finetuned), f"--out={out}", f"--format={tensor_format}"]
-  assert main([*arguments, "--licence=CC BY 4.0", "--training-data=tones"]) == 0
+  assert main([*arguments, "--license=CC BY 4.0", "--training-data=tones"]) == 0
   assert tensor_format in capsys.readouterr().out
   card = (out / "README.md").read_text()
   assert "CC BY 4.0" in card
@@ -151,7 +151,10 @@ def test_a_malicious_file_is_refused_and_not_executed(tmp_path, capsys):
     (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--stems=a,b"], "4 outputs"),
     (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--stems="], "4 outputs"),
     (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--n-fft=256"], "n_fft=256"),
-    (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--hop=0"], "hop: 0"),
+    (
+      ["import-torch", "FOUR", "--out=OUT", "FLAGS", "--hop=0"],
+      "model.hop must be positive, found 0",
+    ),
     (["import-torch", "FOUR", "--out=OUT", "--merged-config=no.yaml"], "no.yaml"),
     (["import-torch", "FOUR", "--out=FULL", "FLAGS"], "holds files already"),
     (["import-torch", "FOUR", "--out=FULL/notes", "FLAGS"], "is a file"),

@@ -14,14 +14,14 @@ import configs.pretrain
 import configs.table1
 import configs.table2
 import configs.table3
+from mixit_jax.checked import differences
+from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.errors import UserError
 from mixit_jax.main import main
-from mixit_jax.separator.bs_locoformer import Separator
+from mixit_jax.separator import separate
 from mixit_jax.separator.costs import step_flops
 from mixit_jax.training.config import Config
 from mixit_jax.training.initialize import state_layout
-from mixit_jax.training.mesh import make_mesh
-from mixit_jax.training.values import differences
 
 REPOSITORY = Path(__file__).parent.parent
 SIZES = ("small", "medium", "large")
@@ -48,15 +48,12 @@ def build(module, argument):
 )
 def test_every_configuration_gives_a_model_that_separates(module, argument):
   config = build(module, argument)
-  separator = Separator(config.model)
-  layout = state_layout(config, separator, make_mesh(config.mesh))
-  model = config.model
+  layout = state_layout(config, make_mesh(config.mesh.fsdp))
+  model = config.model.settled("cpu")
   mixture = jax.ShapeDtypeStruct(
     (1, model.num_channels, config.example_samples), "float32"
   )
-  estimates = jax.eval_shape(
-    lambda p, x: separator.apply({"params": p}, x), layout.params, mixture
-  )
+  estimates = jax.eval_shape(lambda p, x: separate(model, p, x), layout.params, mixture)
   assert estimates.shape == (1, model.num_sources, *mixture.shape[1:])
 
 
@@ -70,7 +67,7 @@ def test_an_unknown_row_is_an_error_that_lists_the_known_ones(module, argument):
 
 
 MUSDB = {"data.shards": ("", "data/musdb")}
-FROZEN = {"init.freeze": ("none", "separator"), "run.steps": (99_000, 22_000)}
+FROZEN = {"init.freeze": ("none", "blocks"), "run.steps": (99_000, 22_000)}
 
 
 def start(name):

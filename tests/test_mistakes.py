@@ -23,11 +23,10 @@ CONFIG = """
 import sys
 sys.path.insert(0, {tests!r})
 from training.tiny import pretrain_config, finetune_config
-from mixit_jax.training.config import config_dict
 
 def get_config(kind):
   make = pretrain_config if kind == "pretrain" else finetune_config
-  return config_dict(make({music!r}))
+  return make({music!r})
 """
 
 _compiled = []
@@ -126,7 +125,7 @@ def complaint(config_file, tmp_path, capfd):
     ("pretrain", "model.hop=512", ["model.n_fft", "hop=512"]),
     ("pretrain", "model.bands=(8,8)", ["model.bands", "65"]),
     ("pretrain", "model.num_heads=3", ["model.num_heads", "embed_dim=8"]),
-    ("pretrain", "init.freeze=separator", ["init.freeze", 'objective.kind = "stems"']),
+    ("pretrain", "init.freeze=blocks", ["init.freeze", 'objective.kind = "stems"']),
     ("finetune", "model.num_sources=6", ["model.num_sources = 6", "4 stems"]),
     (
       "finetune",

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -165,25 +166,25 @@ def test_the_test_song_is_separated_and_scored(runs):
 def test_loss_falls_on_a_repeated_batch_of_real_music(runs):
   import jax
 
-  from mixit_jax.separator.bs_locoformer import Separator
-  from mixit_jax.training import source
-  from mixit_jax.training.losses import make_loss
+  from mixit_jax.devices.mesh import local_mesh
+  from mixit_jax.training.objectives import make_objective
   from mixit_jax.training.optimizer import make_optimizer
   from mixit_jax.training.state import new_state
-  from mixit_jax.training.steps import make_train_step
-  from mixit_jax.training.weights import read_weights
+  from mixit_jax.training.step import make_train_step
   from mixit_jax.training.workdir import stored_config
+  from mixit_jax.weights.runs import read_weights
 
   config = stored_config(runs / "pretrain")
-  batch = next(source.train_batches(source.open_dataset(config), config, 0))
+  objective = make_objective(config, local_mesh(1))
+  with closing(objective.host_batches(objective.examples(), 0)) as batches:
+    batch = objective.batch(next(batches))
   optimizer = make_optimizer(config.optimizer, 100)
   params = read_weights(runs / "pretrain", "latest").params
   state = new_state(jax.device_put(params), optimizer)
-  loss = make_loss(Separator(config.model), config.objective)
-  step = jax.jit(make_train_step(loss, optimizer, config), donate_argnums=0)
+  step = jax.jit(make_train_step(objective.loss, optimizer, config), donate_argnums=0)
   losses = []
   for _ in range(5):
-    state, values = step(state, source.device_part(batch))
+    state, values = step(state, batch)
     losses.append(float(values["loss"]))
   assert np.isfinite(losses).all()
   assert min(losses[2:]) < losses[0]

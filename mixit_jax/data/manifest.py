@@ -3,11 +3,11 @@
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
 from mixit_jax.errors import UserError
+from mixit_jax.files import write_json
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
@@ -90,14 +90,8 @@ class Manifest:
 
   def save(self, folder: Path) -> None:
     """Writes the manifest into the folder, atomically."""
-    path = Path(folder) / MANIFEST_NAME
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     content = {**dataclasses.asdict(self), "fingerprint": self.fingerprint}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    # File names that are not UTF-8 hold surrogates: JSON's escapes, as it happens.
-    temporary.write_text(text, "utf-8", "backslashreplace")
-    temporary.replace(path)
+    write_json(Path(folder) / MANIFEST_NAME, content)
 
   @classmethod
   def load(cls, folder: Path) -> Self:

@@ -27,6 +27,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.errors import UserError
+from mixit_jax.files import replacing
 
 __all__ = [
   "Manifest",
@@ -176,12 +177,12 @@ def write_shard(path: Path, records: Iterable[bytes]) -> int:
     UserError: if the shard cannot be written, for instance to a full disk.
   """
   path = Path(path)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   with _writing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-  try:
+  with replacing(path) as temporary:
     # Groups of one record: a random read then decodes nothing but its own record.
-    writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
+    with _writing(path):
+      writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
     count = 0
     try:
       for record in records:
@@ -191,10 +192,6 @@ def write_shard(path: Path, records: Iterable[bytes]) -> int:
     finally:
       with _writing(path):
         writer.close()
-    with _writing(path):
-      temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
   return count
 
 

@@ -8,9 +8,7 @@ import numpy as np
 
 from mixit_jax.audio.files import AUDIO_SUFFIXES, read_audio
 from mixit_jax.errors import UserError
-
-STEM_NAMES = ("bass", "drums", "vocals", "other")
-MIXTURE_NAME = "mixture"
+from mixit_jax.stems import MIXTURE, STEMS
 
 # Encoders pad by up to some thousand samples; more is another recording.
 _MAX_DIFFERENCE_SECONDS = 0.1
@@ -31,7 +29,7 @@ class Song:
   mixture: np.ndarray
 
 
-def find_songs(folder: Path, stems: Sequence[str] = STEM_NAMES) -> list[Path]:
+def find_songs(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
   """Returns the song folders in a folder, in order, or the folder if it is a song.
 
   A song folder holds a file for every stem, such as `bass.wav`, in any audio format.
@@ -64,7 +62,7 @@ def find_songs(folder: Path, stems: Sequence[str] = STEM_NAMES) -> list[Path]:
 
 def read_song(
   folder: Path,
-  stems: Sequence[str] = STEM_NAMES,
+  stems: Sequence[str] = STEMS,
   sample_rate: int = 44100,
   num_channels: int = 2,
 ) -> Song:
@@ -79,7 +77,7 @@ def read_song(
     AudioError: if a file cannot be read.
   """
   folder = Path(folder)
-  files = _stem_files(folder, [*stems, MIXTURE_NAME])
+  files = _stem_files(folder, [*stems, MIXTURE])
   if missing := [stem for stem in stems if stem not in files]:
     raise UserError(f"{folder}: lacks a file for {', '.join(missing)}")
   audio = {
@@ -96,8 +94,8 @@ def read_song(
       f" {length / sample_rate:.2f} s; cut or pad them"
     )
   references = np.stack([audio[stem][:, :length] for stem in stems])
-  if MIXTURE_NAME in audio:
-    mixture = np.ascontiguousarray(audio[MIXTURE_NAME][:, :length])
+  if MIXTURE in audio:
+    mixture = np.ascontiguousarray(audio[MIXTURE][:, :length])
   else:
     mixture = references.sum(axis=0)
   return Song(folder.name, references, mixture)

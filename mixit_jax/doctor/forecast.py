@@ -11,13 +11,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from mixit_jax.devices import memory
+from mixit_jax.devices.platforms import platform_of
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bs_locoformer import Separator
 from mixit_jax.separator.costs import step_flops
 from mixit_jax.training.config import Config
 from mixit_jax.training.initialize import initial_state, state_layout
+from mixit_jax.training.objectives import Batch, Objective, make_objective
 from mixit_jax.training.state import TrainState
-from mixit_jax.training.steps import batch_layout, jit_train_step
+from mixit_jax.training.step import jit_train_step
 
 # Steps before those that are timed, and these.
 _WARM_UP, _TIMED = 2, 5
@@ -91,18 +93,23 @@ class Program:
   """The training step of a run, compiled, nothing allocated.
 
   Attributes:
-    config: of the run.
+    objective: of the run.
     mesh: devices.
     state: layout of the state.
     batch: layout of the batch.
     step: the executable.
   """
 
-  config: Config
+  objective: Objective
   mesh: Mesh
   state: TrainState
-  batch: dict[str, jax.ShapeDtypeStruct]
+  batch: Batch
   step: jax.stages.Compiled
+
+  @property
+  def config(self) -> Config:
+    """Configuration of the run."""
+    return self.objective.config
 
   def memory(self) -> Memory:
     """Memory of each device: XLA's plan, and the layouts of state and batch.
@@ -123,7 +130,7 @@ class Program:
       + plan.output_size_in_bytes
       - plan.alias_size_in_bytes
       + plan.generated_code_size_in_bytes,
-      available=_available(self.mesh),
+      available=memory.offered(self.mesh.local_devices),
     )
 
   def work(self) -> Work:
@@ -138,6 +145,20 @@ class Program:
       compiled_flops=counted.get("flops"),
     )
 
+  def random_batch(self) -> Batch:
+    """Draw noise for audio; zeros for level ratios and positions."""
+
+    def fill(number: int, leaf: Any) -> jax.Array:
+      if len(leaf.shape) == 1:
+        return jax.numpy.zeros(leaf.shape, leaf.dtype)
+      return 0.1 * jax.random.normal(jax.random.key(number), leaf.shape, leaf.dtype)
+
+    def draw() -> Batch:
+      return type(self.batch)(*(fill(n, leaf) for n, leaf in enumerate(self.batch)))
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, self.batch)
+    return jax.jit(draw, out_shardings=shardings)()
+
   def measure(self) -> float:
     """Seconds of a step, measured on random data.
 
@@ -147,9 +168,10 @@ class Program:
     # Weights to start from take no more room than random ones.
     config = replace(self.config, init=replace(self.config.init, run=""))
     with _memory_errors(self.config, self.mesh):
-      state = initial_state(config, Path(), Separator(config.model), self.mesh)
-      batch = _random_batch(self.batch)
-      warm_up, timed = (1, 1) if _on_cpu(self.mesh) else (_WARM_UP, _TIMED)
+      state = initial_state(make_objective(config, self.mesh), Path(), self.mesh)
+      batch = self.random_batch()
+      on_cpu = platform_of(self.mesh) == "cpu"
+      warm_up, timed = (1, 1) if on_cpu else (_WARM_UP, _TIMED)
       for _ in range(warm_up):
         state, metrics = self.step(state, batch)
       jax.block_until_ready(metrics)
@@ -160,18 +182,17 @@ class Program:
       return (time.perf_counter() - begun) / timed
 
 
-def compile_step(config: Config, mesh: Mesh) -> Program:
+def compile_step(objective: Objective, mesh: Mesh) -> Program:
   """Compiles the step that a run would take, from shapes alone.
 
   Raises:
     TooLargeError: the compiler finds no room in the memory of the devices.
   """
-  separator = Separator(config.model)
-  state = state_layout(config, separator, mesh)
-  batch = batch_layout(config, mesh)
-  with _memory_errors(config, mesh):
-    step = jit_train_step(config, separator, mesh, state).lower(state, batch).compile()
-  return Program(config, mesh, state, batch, step)
+  state = state_layout(objective.config, mesh)
+  batch = objective.batch_layout(mesh)
+  with _memory_errors(objective.config, mesh):
+    step = jit_train_step(objective, mesh, state).lower(state, batch).compile()
+  return Program(objective, mesh, state, batch, step)
 
 
 def shortened(config: Config, mesh: Mesh) -> Config:
@@ -226,30 +247,3 @@ def _memory_errors(config: Config, mesh: Mesh) -> Iterator[None]:
     raise TooLargeError(
       f"a step does not fit into the memory of the devices; try {remedy(config, mesh)}"
     ) from error
-
-
-def _random_batch(layout: dict[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
-  """Noise for audio; zeros, as level ratios, and indices of zero else."""
-
-  def draw() -> dict[str, jax.Array]:
-    keys = jax.random.split(jax.random.key(0), len(layout))
-    return {
-      name: 0.1 * jax.random.normal(key, leaf.shape, leaf.dtype)
-      if len(leaf.shape) > 1
-      else jax.numpy.zeros(leaf.shape, leaf.dtype)
-      for key, (name, leaf) in zip(keys, layout.items(), strict=True)
-    }
-
-  shardings = {name: leaf.sharding for name, leaf in layout.items()}
-  return jax.jit(draw, out_shardings=shardings)()
-
-
-def _available(mesh: Mesh) -> int | None:
-  """Bytes that the smallest of this host's devices offers, where they say."""
-  limits = [(d.memory_stats() or {}).get("bytes_limit") for d in mesh.local_devices]
-  known = [limit for limit in limits if limit]
-  return min(known) if known else None
-
-
-def _on_cpu(mesh: Mesh) -> bool:
-  return mesh.devices.flat[0].platform == "cpu"

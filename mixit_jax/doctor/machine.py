@@ -10,12 +10,16 @@ from pathlib import Path
 
 import jax
 
-from mixit_jax.backend import check_devices
+from mixit_jax.devices import memory
+from mixit_jax.devices.start import (
+  CACHE_VARIABLE,
+  check_devices,
+  enable_compilation_cache,
+)
+from mixit_jax.doctor.checks import Check
 from mixit_jax.doctor.codecs import common_formats, further_formats
-from mixit_jax.doctor.outcomes import Check
 from mixit_jax.doctor.overfit import overfit
 from mixit_jax.errors import UserError, one_line
-from mixit_jax.training.devices import CACHE_VARIABLE, enable_compilation_cache
 
 _PACKAGES = (
   "mixit-jax",
@@ -80,11 +84,11 @@ def devices() -> str:
       "there is an NVIDIA driver, but JAX uses the CPU; pip install "
       "'mixit-jax[cuda13]' (or cuda12), or set JAX_PLATFORMS=cpu"
     )
-  limit = (local[0].memory_stats() or {}).get("bytes_limit")
-  memory = f", {limit / 2**30:.1f} GiB for JAX on each" if limit else ""
+  limit = memory.offered(local)
+  room = f", {limit / 2**30:.1f} GiB for JAX on each" if limit else ""
   kind = local[0].device_kind
   cores = f", {os.cpu_count()} cores" if local[0].platform == "cpu" else ""
-  return f"{len(local)} x {kind}{memory}{cores}, {jax.process_count()} process"
+  return f"{len(local)} x {kind}{room}{cores}, {jax.process_count()} process"
 
 
 def cache() -> str:
@@ -93,8 +97,7 @@ def cache() -> str:
   Raises:
     UserError: the folder cannot be written.
   """
-  enable_compilation_cache()
-  folder = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009 (untyped)
+  folder = enable_compilation_cache()
   if "://" in folder:
     return f"{folder}, not tried"
   try:

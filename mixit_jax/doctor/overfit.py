@@ -6,8 +6,10 @@ from typing import Literal
 import jax
 import numpy as np
 
+from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
+from mixit_jax.separator import init
+from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.training.config import (
   Config,
   DataConfig,
@@ -15,11 +17,10 @@ from mixit_jax.training.config import (
   OptimizerConfig,
   RunConfig,
 )
-from mixit_jax.training.initialize import random_params
-from mixit_jax.training.losses import make_loss
+from mixit_jax.training.objectives import Batch, Objective, make_objective
 from mixit_jax.training.optimizer import make_optimizer
 from mixit_jax.training.state import Params, new_state
-from mixit_jax.training.steps import make_train_step
+from mixit_jax.training.step import make_train_step
 
 STEPS = 40
 # On a CPU the losses of ten seeds fell by 18.8 dB or more.
@@ -53,18 +54,17 @@ def overfit(kind: Literal["mixit", "stems"]) -> str:
   Raises:
     UserError: steps were not finite, or the loss did not fall by `LEAST_DB`.
   """
-  config = _config(kind)
-  separator = Separator(config.model)
+  objective = make_objective(_config(kind), local_mesh(1))
+  config = objective.config
   optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
-  loss = make_loss(separator, config.objective)
-  step = jax.jit(make_train_step(loss, optimizer, config), donate_argnums=0)
+  step = jax.jit(make_train_step(objective.loss, optimizer, config), donate_argnums=0)
   state = jax.jit(lambda params: new_state(params, optimizer))(_params())
-  batch, losses = _batch(config), []
+  batch, losses = _batch(objective), []
   for _ in range(STEPS):
     state, metrics = step(state, batch)
     losses.append(metrics["loss"])
   first, last = float(losses[0]), float(losses[-1])
-  device = f"{jax.devices()[0].platform} in {config.model.compute_dtype()}"
+  device = f"{jax.devices()[0].platform} in {objective.model.dtype}"
   remedy = (
     "the device or its libraries compute wrongly: update the driver and jaxlib, and "
     "compare with JAX_PLATFORMS=cpu"
@@ -85,9 +85,7 @@ def overfit(kind: Literal["mixit", "stems"]) -> str:
 @cache
 def _params() -> Params:
   """Random parameters, the same for both objectives: drawing takes long to compile."""
-  config = _config("mixit")
-  draw = jax.jit(lambda: random_params(config, Separator(config.model)))
-  return jax.device_get(draw())
+  return jax.device_get(jax.jit(lambda: init(_MODEL, jax.random.key(0)))())
 
 
 def _config(kind: Literal["mixit", "stems"]) -> Config:
@@ -100,8 +98,9 @@ def _config(kind: Literal["mixit", "stems"]) -> Config:
   )
 
 
-def _batch(config: Config) -> dict[str, np.ndarray]:
-  """Two examples of four fading tones each, in the layout of the objective."""
+def _batch(objective: Objective) -> Batch:
+  """Make two examples of four fading tones each."""
+  config = objective.config
   count, size = config.model.num_sources, config.run.batch
   time = np.arange(config.example_samples) / _RATE
   example, source = np.ogrid[:size, :count]
@@ -110,8 +109,11 @@ def _batch(config: Config) -> dict[str, np.ndarray]:
   left = 0.1 * np.sin(2 * np.pi * pitch * time) * (0.2 + np.exp(-4 * beat))
   right = np.linspace(0.5, 1.0, count)[:, None] * left
   audio = np.stack([left, right], axis=2).astype(np.float32)  # [B, N, C, L]
-  batch = {"index": np.arange(size, dtype=np.uint32)}
-  if config.objective.kind == "stems":
-    return {**batch, "references": audio}
-  segments = audio.reshape(size, 2, count // 2, *audio.shape[2:]).sum(axis=2)
-  return {**batch, "segments": segments, "ratio_db": np.zeros(size, np.float32)}
+  halves = audio.reshape(size, 2, count // 2, *audio.shape[2:])
+  examples = {
+    "index": np.arange(size),
+    "references": audio,
+    "segments": halves.sum(axis=2),
+    "ratio_db": np.zeros(size, np.float32),
+  }
+  return objective.batch(examples)

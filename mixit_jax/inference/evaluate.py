@@ -1,7 +1,6 @@
 """Scores of a separator on whole songs (paper 4.3)."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -13,16 +12,12 @@ import numpy as np
 from mixit_jax.data.ahead import one_ahead
 from mixit_jax.data.songs import Song, find_songs, read_song
 from mixit_jax.errors import UserError
+from mixit_jax.evaluation.scores import csdr, usdr
+from mixit_jax.evaluation.summaries import summarize
+from mixit_jax.files import nan_to_null
 from mixit_jax.inference.model import Model
-from mixit_jax.objectives.scores import csdr, usdr
 
-# Each score of one song, and how songs are summed up: uSDR by the mean (MDX21), cSDR
-# by the median (BSS Eval v4).
-SCORES: dict[str, Callable[[np.ndarray], Any]] = {
-  "usdr_mdx": np.mean,
-  "usdr_per_channel": np.mean,
-  "csdr": np.median,
-}
+SCORES = ("usdr_mdx", "usdr_per_channel", "csdr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,35 +41,37 @@ class Evaluation:
   audio_seconds: float
 
   def to_dict(self) -> dict[str, Any]:
-    """Summary over the songs and the table of songs, ready for JSON."""
+    """Return the summary over the songs and the table of songs, ready for JSON."""
     estimates, mixture = self._summary(self.estimates), self._summary(self.mixture)
     improvement = estimates["usdr_mdx"]["average"] - mixture["usdr_mdx"]["average"]
-    return {
-      "estimates": _plain(estimates),
-      "mixture": _plain(mixture),
-      "average_improvement_db": _plain(improvement),
-      "songs": [
-        {
-          "name": name,
-          **{
-            score: _plain(dict(zip(self.stems, table[i].tolist(), strict=True)))
-            for score, table in self.estimates.items()
-          },
-        }
-        for i, name in enumerate(self.songs)
-      ],
-      "seconds": self.seconds,
-      "audio_seconds": self.audio_seconds,
-    }
+    songs = [
+      {"name": name}
+      | {
+        score: dict(zip(self.stems, table[i].tolist(), strict=True))
+        for score, table in self.estimates.items()
+      }
+      for i, name in enumerate(self.songs)
+    ]
+    return nan_to_null(
+      {
+        "estimates": estimates,
+        "mixture": mixture,
+        "average_improvement_db": improvement,
+        "songs": songs,
+        "seconds": self.seconds,
+        "audio_seconds": self.audio_seconds,
+      }
+    )
 
   def _summary(self, tables: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Score to stem to dB over the songs, and the average over the stems."""
+    """Sum up each score: stem to dB over the songs, and the average over the stems."""
     summary = {}
     for score, table in tables.items():
-      columns = [column[np.isfinite(column)] for column in table.T]
-      values = [float(SCORES[score](c)) if len(c) else math.nan for c in columns]
-      summary[score] = dict(zip(self.stems, values, strict=True))
-      summary[score]["average"] = float(np.mean(values))
+      values, average = summarize(score, table)
+      summary[score] = {
+        **dict(zip(self.stems, values, strict=True)),
+        "average": average,
+      }
     return summary
 
 
@@ -151,10 +148,3 @@ def _scores(
     "usdr_per_channel": usdr(song.references, estimates, convention="per_channel"),
     "csdr": csdr(song.references, estimates, sample_rate),
   }
-
-
-def _plain(value: Any) -> Any:
-  """JSON knows no NaN: None stands for it."""
-  if isinstance(value, dict):
-    return {key: _plain(item) for key, item in value.items()}
-  return None if isinstance(value, float) and not math.isfinite(value) else value

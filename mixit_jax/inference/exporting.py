@@ -5,14 +5,12 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixit_jax.errors import UserError
-from mixit_jax.inference.folders import check_vacant, new_folder, sha256
+from mixit_jax.files import check_vacant, new_folder, sha256
 from mixit_jax.inference.provenance import training_stages
-from mixit_jax.reports.card import model_card
-from mixit_jax.separator.weights import Weights
-from mixit_jax.training.formats import FORMATS
-from mixit_jax.training.weights import read_weights
 from mixit_jax.version import __version__
+from mixit_jax.weights.card import model_card
+from mixit_jax.weights.folder import Weights, save_weights
+from mixit_jax.weights.runs import read_weights
 
 CARD_FILE = "README.md"
 
@@ -23,7 +21,7 @@ def export(
   which: str = "mean",
   tensor_format: str = "safetensors",
   training_data: str = "",
-  licence: str = "",
+  license: str = "",
 ) -> Weights:
   """Writes the weights of a run as a folder that stands for itself.
 
@@ -37,7 +35,7 @@ def export(
     tensor_format: "safetensors", "orbax" or "torch".
     training_data: text for the card; by default the data sets of the run and of what
       it started from.
-    licence: text for the card; by default that of the folder of weights, if any.
+    license: text for the card; by default that of the folder of weights, if any.
 
   Returns:
     The weights that were written.
@@ -53,7 +51,7 @@ def export(
   card = {
     **weights.card,
     "training_data": list(stated or training_stages(weights.card)),
-    "licence": licence or weights.card.get("licence"),
+    "license": license or weights.card.get("license"),
     "exported": datetime.date.today().isoformat(),
     "version": __version__,
   }
@@ -68,12 +66,8 @@ def write_model(out: Path, weights: Weights, tensor_format: str) -> None:
   Raises:
     UserError: the format is unknown, or see `new_folder`.
   """
-  if tensor_format not in FORMATS:
-    raise UserError(f"format {tensor_format!r} is not one of {', '.join(FORMATS)}")
-  stored = FORMATS[tensor_format]
   with new_folder(out) as folder:
-    stored.save(folder, weights)
-    tensors = folder / stored.tensors
+    tensors = save_weights(folder, weights, tensor_format)
     files = sorted(tensors.rglob("*")) if tensors.is_dir() else [tensors]
     digests = {
       file.relative_to(folder).as_posix(): sha256(file)

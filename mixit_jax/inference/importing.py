@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixit_jax.errors import UserError
+from mixit_jax.files import check_vacant, sha256
 from mixit_jax.inference.exporting import write_model
-from mixit_jax.inference.folders import check_vacant, sha256
-from mixit_jax.objectives.channels import STEMS
-from mixit_jax.separator.torch_files import read_torch_file
-from mixit_jax.separator.torch_weights import from_torch
-from mixit_jax.separator.weights import Weights
+from mixit_jax.stems import STEMS
 from mixit_jax.version import __version__
+from mixit_jax.weights.folder import Weights
+from mixit_jax.weights.torch_files import read_torch_file
+from mixit_jax.weights.torch_weights import from_torch
 
 MERGED_CONFIG = "merged_config.yaml"
 
@@ -22,7 +22,7 @@ def import_torch(
   merged_config: str | Path | None = None,
   stems: Sequence[str] | None = None,
   training_data: str = "",
-  licence: str = "",
+  license: str = "",
   **overrides: int,
 ) -> Weights:
   """Turns a PyTorch file into a folder of weights; no code in it is executed.
@@ -37,7 +37,7 @@ def import_torch(
     stems: names of the outputs, () for those of a pre-trained model, which have none.
       None names four outputs in the paper's order and no others.
     training_data: text for the card.
-    licence: text for the card.
+    license: text for the card.
     **overrides: fields of `SeparatorConfig` that cannot be told otherwise; n_heads and
       n_groups are understood.
 
@@ -62,7 +62,7 @@ def import_torch(
     "configuration": merged_config.name if merged_config else "shapes and presets",
     "overrides": overrides,
     "training_data": training_data or None,
-    "licence": licence or None,
+    "license": license or None,
     "imported": datetime.date.today().isoformat(),
     "version": __version__,
   }

@@ -8,18 +8,20 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from mixit_jax.audio.files import read_audio, resample
+from mixit_jax.devices.mesh import local_mesh
+from mixit_jax.devices.platforms import platform_of
+from mixit_jax.devices.start import enable_compilation_cache
 from mixit_jax.errors import UserError, one_line
 from mixit_jax.inference.batching import automatic_batch
-from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
 from mixit_jax.separator.chunked import separate_long
 from mixit_jax.separator.compiled import SeparateChunks, chunk_separator
-from mixit_jax.separator.weights import Weights
-from mixit_jax.training.config import MeshConfig
-from mixit_jax.training.devices import enable_compilation_cache
-from mixit_jax.training.mesh import make_mesh
-from mixit_jax.training.weights import read_weights
+from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.separator.outputs import output_names
+from mixit_jax.weights.folder import Weights
+from mixit_jax.weights.runs import read_weights
 
 # Chunks of long recordings (paper 4.3).
 CHUNK_SECONDS = 12.0
@@ -47,7 +49,7 @@ class Model:
     batch: int | None = None,
     precision: str | None = None,
   ):
-    self.weights = with_precision(weights, precision)
+    self.weights = _with_precision(weights, precision)
     self.precision = precision
     self.chunk_seconds = chunk_seconds
     self.hop_seconds = hop_seconds
@@ -71,9 +73,7 @@ class Model:
   @property
   def stems(self) -> tuple[str, ...]:
     """Names of the outputs; numbered for a pre-trained model."""
-    if self.weights.stems is not None:
-      return self.weights.stems
-    return tuple(f"output_{n:02d}" for n in range(self.config.num_sources))
+    return self.weights.stems or output_names(self.config.num_sources)
 
   def chunk_batch(self, samples: int, chunks: int | None = None) -> int:
     """Chunks that all local devices separate together.
@@ -82,10 +82,11 @@ class Model:
       samples: length of the chunks.
       chunks: how many there are, if few: an automatic batch is not larger.
     """
-    devices = jax.local_device_count()
+    devices = self._mesh.devices.size
     if self.batch is not None:
       return self.batch * devices
-    batch = automatic_batch(self.config, samples)
+    settled = self.config.settled(platform_of(self._mesh))
+    batch = automatic_batch(settled, samples, self._mesh)
     # By halves: few shapes, few compilations.
     while chunks is not None and batch > 1 and batch // 2 * devices >= chunks:
       batch //= 2
@@ -94,13 +95,17 @@ class Model:
   @cached_property
   def separate_chunks(self) -> SeparateChunks:
     """Separation of chunks [B, C, L] into [B, N, C, L] on all local devices."""
-    mesh = make_mesh(MeshConfig(), jax.local_devices())
     return chunk_separator(
-      Separator(self.config),
+      self.config,
       self.weights.params,
-      mesh,
+      self._mesh,
       full_products=self.precision == "float32",
     )
+
+  @cached_property
+  def _mesh(self) -> Mesh:
+    """Devices of this host."""
+    return local_mesh()
 
   def separate(
     self, recording: str | Path | np.ndarray, sample_rate: int | None = None
@@ -185,17 +190,18 @@ def load(
   return Model(read_weights(Path(folder), weights), precision=precision)
 
 
-def with_precision(weights: Weights, precision: str | None) -> Weights:
+def _with_precision(weights: Weights, precision: str | None) -> Weights:
   """The same weights with another type of the computation; None changes nothing."""
   if precision is None:
     return weights
   if precision not in PRECISIONS:
     raise UserError(
-      f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}; leave it away"
-      " for what the model's configuration says"
+      f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}; without it the"
+      " model's configuration decides"
     )
   config = weights.config
   # cuDNN's attention has no float32.
   attention = "auto" if precision == "float32" else config.attention
-  config = dataclasses.replace(config, dtype=precision, attention=attention)
+  changed: dict[str, Any] = {"dtype": precision, "attention": attention}
+  config = dataclasses.replace(config, **changed)
   return dataclasses.replace(weights, config=config)

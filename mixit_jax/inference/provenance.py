@@ -6,9 +6,8 @@ from typing import Any
 
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.errors import UserError
-from mixit_jax.separator.weights import load_description
-from mixit_jax.training.formats import format_of
-from mixit_jax.training.workdir import stored_config
+from mixit_jax.weights.folder import format_of, load_description
+from mixit_jax.weights.runs import describe_run
 
 _OBJECTIVES = {"mixit": "pre-training (MixIT)", "stems": "supervised training"}
 
@@ -41,15 +40,10 @@ def training_stages(card: Mapping[str, Any]) -> list[str]:
 
 
 def _card_of(folder: Path) -> Mapping[str, Any]:
-  """Card of weights, without reading the parameters."""
-  if format_of(folder):
-    return load_description(folder).card
-  config = stored_config(folder)
-  return {
-    "objective": config.objective.kind,
-    "training_data": config.data.shards,
-    "init": config.init.run,
-  }
+  """Return the card of weights, without reading the parameters."""
+  return (
+    load_description(folder).card if format_of(folder) else describe_run(folder).card
+  )
 
 
 def _stage(card: Mapping[str, Any], data: str) -> str:

@@ -76,15 +76,13 @@ def least_squares(gram: jax.Array, cross: jax.Array) -> jax.Array:
   return jnp.stack([~second, second], axis=1).astype(jnp.float32)
 
 
-def all_losses(products: InnerProducts, tau: float, eps: float) -> jax.Array:
+def all_losses(products: InnerProducts, tau: float) -> jax.Array:
   """Losses [B, 2^N] of all assignments, in the order of their codes."""
   errors = _subset_errors(products)  # [B, C, 2, 2^N]
   # What the second mixture does not get goes to the first: the complement of a
   # code is its mirror image.
-  first = loss_from_energies(
-    errors[:, :, 0, ::-1], products.power[:, :, 0, None], tau, eps
-  )
-  second = loss_from_energies(errors[:, :, 1], products.power[:, :, 1, None], tau, eps)
+  first = loss_from_energies(errors[:, :, 0, ::-1], products.power[:, :, 0, None], tau)
+  second = loss_from_energies(errors[:, :, 1], products.power[:, :, 1, None], tau)
   return jnp.mean(first + second, axis=1) / 2.0
 
 

@@ -85,70 +85,18 @@ def remix(estimates: jax.Array, mix_matrix: jax.Array) -> jax.Array:
   return mixed.reshape(batch, 2, num_channels, length)
 
 
-def assigned_loss(
-  estimates: jax.Array,
-  mixtures: jax.Array,
-  mix_matrix: jax.Array,
-  tau: float = TAU,
-  eps: float = EPS,
-) -> jax.Array:
-  """Thresholded SNR loss of a given assignment.
+def mixit_loss(remixed: jax.Array, mixtures: jax.Array, tau: float = TAU) -> jax.Array:
+  """Compute the MixIT loss of outputs that are summed as assigned (paper, eq. 2).
 
   Args:
-    estimates: Outputs [B, N, C, L].
+    remixed: Sums of the outputs of each mixture [B, 2, C, L], see `remix`.
     mixtures: The two mixtures of each mom [B, 2, C, L].
-    mix_matrix: Assignment [B, 2, N].
     tau: Soft threshold, as a power ratio.
-    eps: Energy that is added inside the logarithms.
 
   Returns:
     Losses [B] in dB: the mean over both mixtures and all channels.
   """
-  return remixed_loss(remix(estimates, mix_matrix), mixtures, tau, eps)
-
-
-def remixed_loss(
-  remixed: jax.Array, mixtures: jax.Array, tau: float = TAU, eps: float = EPS
-) -> jax.Array:
-  """Thresholded SNR loss of outputs that are summed already.
-
-  Args:
-    remixed: Sums of the outputs of each mixture [B, 2, C, L].
-    mixtures: The two mixtures of each mom [B, 2, C, L].
-    tau: Soft threshold, as a power ratio.
-    eps: Energy that is added inside the logarithms.
-
-  Returns:
-    Losses [B] in dB: the mean over both mixtures and all channels.
-  """
-  return jnp.mean(thresholded_snr_loss(mixtures, remixed, tau, eps), axis=(1, 2))
-
-
-def mixit_loss(
-  estimates: jax.Array,
-  mixtures: jax.Array,
-  assignment: Assignment = "efficient",
-  tau: float = TAU,
-  eps: float = EPS,
-) -> tuple[jax.Array, jax.Array]:
-  """MixIT loss (paper, equation 2). No gradient flows through the assignment.
-
-  Args:
-    estimates: Outputs [B, N, C, L].
-    mixtures: The two mixtures of each mom [B, 2, C, L].
-    assignment: "efficient" (least squares, equation 3) or "exact" (all 2^N).
-    tau: Soft threshold, as a power ratio.
-    eps: Energy that is added inside the logarithms.
-
-  Returns:
-    Losses [B] in dB and the assignment [B, 2, N].
-
-  Raises:
-    UserError: The assignment is unknown, or exact with more than 16 outputs.
-    ValueError: The shapes do not fit.
-  """
-  mix_matrix = assign(jax.lax.stop_gradient(estimates), mixtures, assignment, tau, eps)
-  return assigned_loss(estimates, mixtures, mix_matrix, tau, eps), mix_matrix
+  return jnp.mean(thresholded_snr_loss(mixtures, remixed, tau), axis=(1, 2))
 
 
 def assign(
@@ -156,7 +104,6 @@ def assign(
   mixtures: jax.Array,
   assignment: Assignment = "efficient",
   tau: float = TAU,
-  eps: float = EPS,
 ) -> jax.Array:
   """Assigns outputs to mixtures.
 
@@ -165,7 +112,6 @@ def assign(
     mixtures: The two mixtures of each mom [B, 2, C, L].
     assignment: "efficient" (least squares, equation 3) or "exact" (all 2^N).
     tau: Soft threshold, as a power ratio.
-    eps: Energy that is added inside the logarithms.
 
   Returns:
     Assignment [B, 2, N] of zeros and ones, float32.
@@ -177,7 +123,7 @@ def assign(
   if assignment == "efficient":
     return assign_least_squares(estimates, mixtures)
   if assignment == "exact":
-    return assign_exact(estimates, mixtures, tau, eps)
+    return assign_exact(estimates, mixtures, tau)
   raise UserError(
     f"assignment must be 'efficient' or 'exact', but is {assignment!r}: "
     "choose one of the two"
@@ -215,11 +161,11 @@ def assign_least_squares(
 
 
 def assign_exact(
-  estimates: jax.Array, mixtures: jax.Array, tau: float = TAU, eps: float = EPS
+  estimates: jax.Array, mixtures: jax.Array, tau: float = TAU
 ) -> jax.Array:
   """Assigns outputs by searching all 2^N assignments for the lowest loss.
 
-  The loss is that of `assigned_loss`. The error of every assignment follows from
+  The loss is `mixit_loss`. The error of every assignment follows from
   inner products, in float32: P - 2 a.X + a.G.a. Where outputs are much louder than
   the mixtures and cancel each other this difference loses its digits. So it is
   clipped at zero, and a last comparison on waveforms keeps the least-squares
@@ -233,7 +179,6 @@ def assign_exact(
     estimates: Outputs [B, N, C, L], N up to 16.
     mixtures: The two mixtures of each mom [B, 2, C, L].
     tau: Soft threshold, as a power ratio.
-    eps: Energy that is added inside the logarithms.
 
   Returns:
     Assignment [B, 2, N] of zeros and ones, float32.
@@ -250,7 +195,7 @@ def assign_exact(
       "'efficient' assignment or fewer outputs"
     )
   products = inner_products(estimates, mixtures)
-  losses = all_losses(products, tau, eps)  # [B, 2^N]
+  losses = all_losses(products, tau)  # [B, 2^N]
   best = jnp.min(losses, axis=1, keepdims=True)
   code = jnp.argmax(losses <= best + TIE_DB, axis=1)  # [B]
   bits = (code[:, None] >> jnp.arange(num_sources)[None, :]) & 1
@@ -258,14 +203,14 @@ def assign_exact(
   regressed = least_squares(
     jnp.sum(products.gram, axis=1), jnp.sum(products.cross, axis=1)
   )
-  gain = assigned_loss(estimates, mixtures, searched, tau, eps) - assigned_loss(
-    estimates, mixtures, regressed, tau, eps
+  gain = mixit_loss(remix(estimates, searched), mixtures, tau) - mixit_loss(
+    remix(estimates, regressed), mixtures, tau
   )
   return jnp.where((gain > TIE_DB)[:, None, None], regressed, searched)
 
 
 def trivial_split_loss(
-  mixtures: jax.Array, num_sources: int, tau: float = TAU, eps: float = EPS
+  mixtures: jax.Array, num_sources: int, tau: float = TAU
 ) -> jax.Array:
   """MixIT loss of outputs that all equal mom / N, under the best assignment.
 
@@ -275,7 +220,6 @@ def trivial_split_loss(
     mixtures: The two mixtures of each mom [B, 2, C, L].
     num_sources: Number of outputs N.
     tau: Soft threshold, as a power ratio.
-    eps: Energy that is added inside the logarithms.
 
   Returns:
     Losses [B] in dB.
@@ -294,8 +238,8 @@ def trivial_split_loss(
     return jnp.maximum(squared, 0.0)
 
   losses = loss_from_energies(
-    error(second, power[:, 0], power[:, 1]), power[:, 0], tau, eps
-  ) + loss_from_energies(error(first, power[:, 1], power[:, 0]), power[:, 1], tau, eps)
+    error(second, power[:, 0], power[:, 1]), power[:, 0], tau
+  ) + loss_from_energies(error(first, power[:, 1], power[:, 0]), power[:, 1], tau)
   return jnp.min(jnp.mean(losses, axis=1) / 2.0, axis=-1)
 
 
@@ -305,7 +249,6 @@ def mixit_statistics(
   mixtures: jax.Array,
   mix_matrix: jax.Array,
   tau: float = TAU,
-  eps: float = EPS,
   active_db: float = -40.0,
 ) -> dict[str, jax.Array]:
   """What tells a model that separates from one that has collapsed.
@@ -316,7 +259,6 @@ def mixit_statistics(
     mixtures: The two mixtures of each mom [B, 2, C, L].
     mix_matrix: Assignment [B, 2, N].
     tau: Soft threshold, as a power ratio.
-    eps: Energy that is added inside the logarithms.
     active_db: Energy relative to the mom, in dB, above which an output is active.
 
   Returns:
@@ -330,10 +272,10 @@ def mixit_statistics(
     `output_energy_db` [B, N], energy of each output relative to the mom, at least
     -100 dB.
   """
-  trivial = trivial_split_loss(mixtures, estimates.shape[1], tau, eps)
+  trivial = trivial_split_loss(mixtures, estimates.shape[1], tau)
   mom = jnp.sum(mixtures.astype(jnp.float32), axis=1)
   mom_energy = jnp.sum(energy(mom), axis=-1)  # [B]
-  share = jnp.sum(energy(estimates), axis=-1) / (mom_energy + eps)[:, None]  # [B, N]
+  share = jnp.sum(energy(estimates), axis=-1) / (mom_energy + EPS)[:, None]  # [B, N]
   energy_db = 10.0 * jnp.log10(jnp.maximum(share, 1e-10))
   active = (energy_db > active_db).astype(jnp.float32)
   num_active = jnp.sum(active, axis=1)

@@ -29,7 +29,7 @@ def decibels(ratio: jax.Array) -> jax.Array:
 
 
 def loss_from_energies(
-  error: jax.Array, reference: jax.Array, tau: float = TAU, eps: float = EPS
+  error: jax.Array, reference: jax.Array, tau: float = TAU
 ) -> jax.Array:
   """Thresholded negative SNR of a given error energy (paper, equation 4).
 
@@ -37,16 +37,15 @@ def loss_from_energies(
     error: Energy of reference minus estimate [...].
     reference: Energy of the reference [...].
     tau: Soft threshold, as a power ratio.
-    eps: Energy that is added inside the logarithms.
 
   Returns:
     Losses [...] in dB.
   """
-  return decibels(error + tau * reference + eps) - decibels(reference + eps)
+  return decibels(error + tau * reference + EPS) - decibels(reference + EPS)
 
 
 def thresholded_snr_loss(
-  references: jax.Array, estimates: jax.Array, tau: float = TAU, eps: float = EPS
+  references: jax.Array, estimates: jax.Array, tau: float = TAU
 ) -> jax.Array:
   """Thresholded negative SNR (paper, equation 4), one value per signal.
 
@@ -54,7 +53,6 @@ def thresholded_snr_loss(
     references: Waveforms [..., L].
     estimates: Waveforms of the same shape.
     tau: Soft threshold: 1e-3 clamps the SNR at 30 dB.
-    eps: Energy that is added inside the logarithms.
 
   Returns:
     Losses [...] in dB, lower is better. Callers average over channels.
@@ -65,7 +63,7 @@ def thresholded_snr_loss(
   _check_equal_shapes(references, estimates)
   references = references.astype(jnp.float32)
   error = energy(references - estimates.astype(jnp.float32))
-  return loss_from_energies(error, energy(references), tau, eps)
+  return loss_from_energies(error, energy(references), tau)
 
 
 def inactive_snr_loss(
@@ -73,7 +71,6 @@ def inactive_snr_loss(
   estimates: jax.Array,
   mixture: jax.Array | None = None,
   tau: float = TAU,
-  eps: float = EPS,
   active_db: float = -60.0,
   inactive_weight: float = 0.1,
 ) -> jax.Array:
@@ -82,14 +79,13 @@ def inactive_snr_loss(
   Per channel, a stem is active where its power is above `active_db` of the
   mixture's. An active stem has the loss of equation 4; for an inactive one the
   energy of the error counts, with the threshold set by the mixture:
-  `inactive_weight * 10 log10(error + tau * mixture + eps)`.
+  `inactive_weight * 10 log10(error + tau * mixture + EPS)`.
 
   Args:
     references: Stems [B, N, C, L].
     estimates: Estimated stems [B, N, C, L].
     mixture: Mixture [B, C, L]; None stands for the sum of the references.
     tau: Soft threshold, as a power ratio.
-    eps: Energy that is added inside the logarithms.
     active_db: Power over the mixture's, in dB, above which a stem is active.
     inactive_weight: Weight of the loss of inactive stems.
 
@@ -115,8 +111,8 @@ def inactive_snr_loss(
   power = energy(references)
   mixture_power = jnp.broadcast_to(energy(mixture)[:, None, :], power.shape)
   active = power > 10.0 ** (active_db / 10.0) * mixture_power
-  active_loss = loss_from_energies(error, power, tau, eps)
-  inactive_loss = decibels(error + tau * mixture_power + eps)
+  active_loss = loss_from_energies(error, power, tau)
+  inactive_loss = decibels(error + tau * mixture_power + EPS)
   losses = jnp.where(active, active_loss, inactive_weight * inactive_loss)
   return jnp.mean(losses, axis=1)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import groupby
 
-from mixit_jax.errors import UserError
+from mixit_jax.errors import ConfigError
 
 # Widths in bins for 44.1 kHz and n_fft 2048: fine below 1 kHz, coarse above.
 PAPER_BANDS: tuple[int, ...] = (
@@ -32,19 +32,19 @@ def check_bands(widths: Iterable[int], n_fft: int) -> None:
     n_fft: length of the Fourier transform in samples.
 
   Raises:
-    UserError: when a width is not a positive integer or the sum is wrong.
+    ConfigError: A width is not a positive integer, or the sum is wrong.
   """
   widths = tuple(widths)
   for index, width in enumerate(widths):
     if not isinstance(width, int) or width < 1:
-      raise UserError(
-        f"bands: band {index} has width {width!r}; expected a positive whole number"
+      raise ConfigError(
+        f"model.bands: band {index} has width {width!r}; expected a whole number"
       )
   bins = n_fft // 2 + 1
   if sum(widths) != bins:
-    raise UserError(
-      f"bands: the widths sum to {sum(widths)}, but n_fft={n_fft} has {bins} bins;"
-      " use mixit_jax.separator.bands.scaled_bands for another n_fft or sample rate"
+    raise ConfigError(
+      f"model.bands: the widths sum to {sum(widths)}, but n_fft={n_fft} has {bins}"
+      " bins; scaled_bands gives bands for another n_fft or sample rate"
     )
 
 

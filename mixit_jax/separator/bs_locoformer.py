@@ -1,43 +1,53 @@
-"""Band-split TF-Locoformer: mixtures in, sources out (paper 4.2).
+"""The band-split TF-Locoformer: from a spectrogram to masks (paper 4.2).
 
 A mixture's spectrogram is cut into bands of bins, each band becomes D features
 (`BandSplit`), TF-Locoformer blocks model the features over bands and frames, and
-`MaskDecoder` turns them into one complex mask per source and channel.
+`MaskDecoder` turns them into one complex mask per source and channel. How a waveform
+becomes a spectrogram and back stands in `waveform`, how the operations are computed in
+`ops`.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
-from mixit_jax.audio.spectral import istft, level, stft
-from mixit_jax.separator.bandwise import BandSplit, MaskDecoder
+from mixit_jax.separator.bands import band_runs
 from mixit_jax.separator.config import SeparatorConfig
-from mixit_jax.separator.layers import SAVED_PRODUCTS, TFLocoformerBlock
+from mixit_jax.separator.ops.attention import ATTENDED, self_attention
+from mixit_jax.separator.ops.convolution import correlate
+from mixit_jax.separator.ops.dropout import dropout, fold_in_each
 
-__all__ = ["BandSplit", "MaskDecoder", "Separator", "SeparatorConfig", "num_frames"]
-
-# Share of a window at its end where it is below 0.01.
-_WINDOW_FOOT = 1 / 32
+# Results of the matrix products: a policy may save them and recompute the rest.
+SAVED_PRODUCTS = ("expanded", "contracted", "qkv", "projected", ATTENDED)
 
 
-class Separator(nn.Module):
-  """The whole model, from waveform to waveforms.
+class BSLocoformer(nn.Module):
+  """The whole model.
 
   Its parameters have three entries: "band_split", "blocks" (every leaf stacked
   over the blocks) and "decoder".
 
   Attributes:
-    config: sizes and how to compute.
+    config: sizes and how to compute, settled for a platform.
+
+  Raises:
+    ValueError: The type of the computation is not settled.
   """
 
   config: SeparatorConfig
 
   def setup(self) -> None:
-    """Creates band split, blocks and decoder."""
+    """Create band split, blocks and decoder."""
     c = self.config
+    if c.dtype == "auto":
+      raise ValueError('the dtype is "auto": call config.settled(platform) first')
     block = TFLocoformerBlock
     if c.remat != "none":
       products = jax.checkpoint_policies.save_only_these_names(*SAVED_PRODUCTS)
@@ -52,98 +62,16 @@ class Separator(nn.Module):
       length=c.num_blocks,
       check_constancy_invariants=False,
       unroll=1 if c.scan_blocks else c.num_blocks,
-    )(c.locoformer_settings())
+    )(c)
     self.decoder = MaskDecoder(c)
 
-  def __call__(self, mixture: Array, dropout_keys: Array | None = None) -> Array:
-    """Separates mixtures.
-
-    Args:
-      mixture: waveforms [B, C, L], longer than n_fft / 2 samples.
-      dropout_keys: one random key per example [B], or None for no dropout. The
-        masks of an example follow from its key alone.
-
-    Returns:
-      Estimates [B, N, C, L], float32.
-    """
-    estimates, scale = self.separate_normalized(mixture, dropout_keys)
-    return estimates * scale[:, None, :, None]
-
-  def separate_normalized(
-    self, mixture: Array, dropout_keys: Array | None = None
-  ) -> tuple[Array, Array]:
-    """Separates mixtures whose spectrograms are scaled to unit level.
-
-    Args:
-      mixture: waveforms [B, C, L], longer than n_fft / 2 samples.
-      dropout_keys: one random key per example [B], or None for no dropout.
-
-    Returns:
-      Estimates [B, N, C, L] of the mixture divided by its level, and the level of
-      every channel [B, C], both float32.
-    """
-    spectrogram, scale = self._analyze(mixture)
-    masks = self.masks(spectrogram, dropout_keys)
-    return self._synthesize(masks, spectrogram, mixture.shape[-1]), scale
-
-  def separate_remixed(
-    self,
-    mixture: Array,
-    assign: Callable[[Array, Array], Array],
-    dropout_keys: Array | None = None,
-  ) -> tuple[Array, Array, Array, Array]:
-    """Separates mixtures at unit level and sums the outputs by an assignment of theirs.
-
-    The inverse transform is linear: masks are summed in its place, and the gradient
-    comes back through M signals instead of N.
-
-    Args:
-      mixture: waveforms [B, C, L], longer than n_fft / 2 samples.
-      assign: maps estimates [B, N, C, L] of the mixture divided by its level, and the
-        level [B, C], to an assignment [B, M, N] of zeros and ones.
-      dropout_keys: one random key per example [B], or None for no dropout.
-
-    Returns:
-      Sums of the estimates [B, M, C, L], the estimates [B, N, C, L] without a
-      gradient, the assignment [B, M, N], and the level [B, C]; all float32.
-    """
-    length = mixture.shape[-1]
-    spectrogram, scale = self._analyze(mixture)
-    masks = self.masks(spectrogram, dropout_keys)
-    estimates = self._synthesize(lax.stop_gradient(masks), spectrogram, length)
-    assignment = assign(estimates, scale)
-    chosen = assignment[..., None, None, None] > 0  # [B, M, N, 1, 1, 1]
-    summed = [
-      jnp.sum(jnp.where(chosen[:, m], masks, 0), axis=1) for m in range(chosen.shape[1])
-    ]
-    remixed = self._synthesize(jnp.stack(summed, 1), spectrogram, length)
-    return remixed, estimates, assignment, scale
-
-  def _analyze(self, mixture: Array) -> tuple[Array, Array]:
-    """Spectrograms [B, C, T, F] of mixtures [B, C, L] at unit level, levels [B, C]."""
-    c = self.config
-    if mixture.ndim != 3 or mixture.shape[1] != c.num_channels:
-      raise ValueError(
-        f"expected a mixture [B, {c.num_channels}, L], found {mixture.shape}"
-      )
-    length = mixture.shape[-1]
-    missing = num_frames(length, c.n_fft, c.hop) * c.hop - length
-    mixture = jnp.pad(mixture, ((0, 0), (0, 0), (0, max(missing, 0))))
-    spectrogram = stft(mixture, c.n_fft, c.hop, drop_last=False)
-    scale = level(spectrogram)
-    return spectrogram[:, :, :-1] / scale[:, :, None, None], scale
-
-  def _synthesize(self, masks: Array, spectrogram: Array, length: int) -> Array:
-    """Waveforms [B, N, C, L] of masks [B, N, C, T, F] on a spectrogram [B, C, T, F]."""
-    c = self.config
-    return istft(masks * spectrogram[:, None], c.n_fft, c.hop, length)
-
-  def masks(self, spectrogram: Array, dropout_keys: Array | None = None) -> Array:
-    """Computes the masks of a spectrogram.
+  def __call__(self, spectrogram: Array, dropout_keys: Array | None = None) -> Array:
+    """Compute the masks of a spectrogram.
 
     Args:
       spectrogram: of mixtures at unit level [B, C, T, F], complex64.
-      dropout_keys: one random key per example [B], or None for no dropout.
+      dropout_keys: one random key per example [B], or None for no dropout. What is
+        dropped in an example follows from its key alone.
 
     Returns:
       Masks [B, N, C, T, F], complex64.
@@ -153,13 +81,327 @@ class Separator(nn.Module):
     return self.decoder(x)
 
 
-def num_frames(length: int, n_fft: int, hop: int) -> int:
-  """Frames that are separated for a mixture of `length` samples.
+def estimate_masks(
+  config: SeparatorConfig,
+  params: Mapping[str, Any],
+  spectrogram: Array,
+  dropout_keys: Array | None = None,
+) -> Array:
+  """Compute the masks of a spectrogram with given parameters, see `BSLocoformer`."""
+  masks = BSLocoformer(config).apply({"params": params}, spectrogram, dropout_keys)
+  return cast(Array, masks)
 
-  The last of the L // hop + 1 frames is dropped. Where only the foot of a window is
-  left for the last samples, the inverse would blow up what a mask adds there, so the
-  mixture is continued with zeros. The paper's lengths (6 and 12 s at 44.1 kHz) need
-  none.
+
+class BandSplit(nn.Module):
+  """Turns the bins of every band into D features.
+
+  Bands of equal width are computed together.
+
+  Attributes:
+    config: of the separator.
   """
-  reach = round((1 / 2 - _WINDOW_FOOT) * n_fft)  # of a frame past its center
-  return max(length // hop, -(-(length - reach) // hop) + 1)
+
+  config: SeparatorConfig
+
+  @nn.compact
+  def __call__(self, spectrogram: Array) -> Array:
+    """Map a complex spectrogram [B, C, T, F] to features [B, T, K, D]."""
+    c = self.config
+    x = jnp.moveaxis(spectrogram, 1, -1)
+    x = jnp.concatenate([x.real, x.imag], -1)  # [B, T, F, 2C]
+    features, start = [], 0
+    for index, (count, width) in enumerate(band_runs(c.bands)):
+      run = x[:, :, start : start + count * width]
+      run = run.reshape(*x.shape[:2], count, width * x.shape[-1])
+      run = BandwiseNorm(c, name=f"norm_{index}")(jnp.moveaxis(run, 2, 0))
+      dense = BandwiseWeights(count, run.shape[-1], c.embed_dim, name=f"dense_{index}")
+      kernel, bias = (weight.astype(run.dtype) for weight in dense())
+      features.append(jnp.einsum("kbtd,kde->kbte", run, kernel) + bias[:, None, None])
+      start += count * width
+    return jnp.moveaxis(jnp.concatenate(features), 0, 2)
+
+
+class TFLocoformerBlock(nn.Module):
+  """Models the bands of every frame, then the frames of every band.
+
+  Attributes:
+    config: of the separator.
+  """
+
+  config: SeparatorConfig
+
+  def setup(self) -> None:
+    """Create the two paths."""
+    self.frequency = TFLocoformerPath(self.config)
+    self.time = TFLocoformerPath(self.config)
+
+  def __call__(self, x: Array, index: Array, keys: Array | None) -> tuple[Array, None]:
+    """Transform features; the second result is for `nn.scan`.
+
+    Args:
+      x: features [B, T, K, D].
+      index: number of this block, which tells its dropout from the others'.
+      keys: dropout keys [B], shared by all blocks, or None.
+
+    Returns:
+      Features [B, T, K, D] and None.
+    """
+    keys = fold_in_each(keys, index)
+    x = self.frequency(x, fold_in_each(keys, 0))
+    x = self.time(jnp.swapaxes(x, 1, 2), fold_in_each(keys, 1))
+    return jnp.swapaxes(x, 1, 2), None
+
+
+class TFLocoformerPath(nn.Module):
+  """Half of a block: feed-forward, attention, feed-forward along sequences.
+
+  Attributes:
+    config: of the separator.
+  """
+
+  config: SeparatorConfig
+
+  def setup(self) -> None:
+    """Create the three layers and their norms."""
+    c = self.config
+    self.first_norm, self.first_ffn = RMSGroupNorm(c), ConvSwiGLU(c)
+    self.attention_norm, self.attention = RMSGroupNorm(c), SelfAttention(c)
+    self.last_norm, self.last_ffn = RMSGroupNorm(c), ConvSwiGLU(c)
+
+  def __call__(self, x: Array, keys: Array | None) -> Array:
+    """Transform sequences x [B, S, L, D] with dropout keys [B] or None."""
+    x = x + self.first_ffn(self.first_norm(x), keys, 0)
+    x = x + self.attention(self.attention_norm(x), keys, 2)
+    return x + self.last_ffn(self.last_norm(x), keys, 4)
+
+
+class RMSGroupNorm(nn.Module):
+  """Divides groups of features by their root mean square, in float32.
+
+  Attributes:
+    config: of the separator.
+  """
+
+  config: SeparatorConfig
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Normalize x [..., D]."""
+    gain = self.param("gain", nn.initializers.ones, x.shape[-1:])
+    return _rms_group_norm(x, gain, self.config.num_groups).astype(self.config.dtype)
+
+
+class ConvSwiGLU(nn.Module):
+  """Feed-forward layer: convolution, SwiGLU, transposed convolution.
+
+  Both are written as correlations; the kernel of the second is that of the
+  transposed convolution with its taps in reverse order.
+
+  Attributes:
+    config: of the separator.
+  """
+
+  config: SeparatorConfig
+
+  @nn.compact
+  def __call__(self, x: Array, keys: Array | None, site: int) -> Array:
+    """Transform sequences x [B, S, L, D]; dropout sites: `site`, `site` + 1."""
+    c, dim = self.config, x.shape[-1]
+    size, hidden = c.kernel_size, c.ffn_dim
+    # PyTorch counts the outputs of a transposed convolution: both have D * taps.
+    init = uniform_fan_in(dim * size)
+    in_kernel = self.param("in_kernel", init, (size, dim, 2 * hidden))
+    in_bias = self.param("in_bias", init, (2 * hidden,))
+    out_kernel = self.param("out_kernel", init, (size, hidden, dim))
+    out_bias = self.param("out_bias", init, (dim,))
+    x = correlate(x, in_kernel.astype(c.dtype), full=True)
+    x = checkpoint_name(x + _as_rank(in_bias, x.ndim).astype(c.dtype), "expanded")
+    x = dropout(_swiglu(x), c.dropout, keys, site)
+    x = correlate(x, out_kernel.astype(c.dtype))
+    x = checkpoint_name(x + _as_rank(out_bias, x.ndim).astype(c.dtype), "contracted")
+    return dropout(x, c.dropout, keys, site + 1)
+
+
+class SelfAttention(nn.Module):
+  """Multi-head self-attention without positional encoding.
+
+  Attributes:
+    config: of the separator.
+  """
+
+  config: SeparatorConfig
+
+  @nn.compact
+  def __call__(self, x: Array, keys: Array | None, site: int) -> Array:
+    """Transform sequences x [B, S, L, D]; dropout sites: `site`, `site` + 1."""
+    c, dim = self.config, x.shape[-1]
+    init = uniform_fan_in(dim)
+    qkv_kernel = self.param("qkv_kernel", init, (dim, 3 * dim))
+    out_kernel = self.param("out_kernel", init, (dim, dim))
+    qkv = checkpoint_name(x @ qkv_kernel.astype(c.dtype), "qkv")
+    x = self_attention(
+      qkv,
+      c.num_heads,
+      fold_in_each(keys, site),
+      c.attention_dropout,
+      fused=c.attention == "cudnn",
+    )
+    x = checkpoint_name(x @ out_kernel.astype(c.dtype), "projected")
+    return dropout(x, c.dropout, keys, site + 1)
+
+
+class MaskDecoder(nn.Module):
+  """Turns the features of every band into complex masks of its bins.
+
+  Attributes:
+    config: of the separator.
+  """
+
+  config: SeparatorConfig
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Map features [B, T, K, D] to masks [B, N, C, T, F], complex64."""
+    c = self.config
+    x = BandwiseNorm(c, name="norm")(jnp.moveaxis(x, 2, 0))
+    # Bands first: one large matrix product for each. Frames last: what is cut and
+    # joined below stays in long pieces.
+    x = jnp.moveaxis(x, 3, 1)
+    x = jnp.tanh(_bandwise_columns(x, *self._first_layer()))
+    masks = []
+    parts = (2, c.num_sources, c.num_channels)
+    runs = band_runs(c.bands)
+    # Split, not sliced: the gradient is one concatenation, no sum of padded parts.
+    inputs = lax.split(x, [count for count, _ in runs])
+    for index, ((count, width), run) in enumerate(zip(runs, inputs, strict=True)):
+      features = 2 * math.prod(parts) * width
+      layer = BandwiseWeights(count, run.shape[1], features, name=f"mask_{index}")
+      masks.append(_gated_masks(_bandwise_columns(run, *layer()), parts))
+    real, imag = jnp.swapaxes(jnp.concatenate(masks, 4), 4, 5).astype(jnp.float32)
+    return lax.complex(real, imag)
+
+  def _first_layer(self) -> tuple[Array, Array]:
+    """Return kernels [K, D, 4D] and biases [K, 4D] before the nonlinearity."""
+    bands, dim = len(self.config.bands), self.config.embed_dim
+    if self.has_variable("params", "folded"):
+      return BandwiseWeights(bands, dim, 4 * dim, name="folded")()
+    # No nonlinearity stands between these two layers.
+    expand = BandwiseWeights(bands, dim, 4 * dim, name="expand")()
+    mix = BandwiseWeights(bands, 4 * dim, 4 * dim, name="hidden")()
+    return _composed(expand, mix)
+
+
+class BandwiseNorm(nn.Module):
+  """Group norm of every band over its features and all frames, in float32.
+
+  Attributes:
+    config: of the separator.
+  """
+
+  config: SeparatorConfig
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Normalize x [K, B, T, D]."""
+    shape = (len(x), x.shape[-1])
+    gain = self.param("gain", nn.initializers.ones, shape)
+    bias = self.param("bias", nn.initializers.zeros, shape)
+    x = x.astype(jnp.float32)
+    centered = x - jnp.mean(x, (2, 3), keepdims=True)
+    variance = jnp.mean(centered**2, (2, 3), keepdims=True)
+    normalized = centered * lax.rsqrt(variance + 1e-5)
+    y = normalized * gain[:, None, None] + bias[:, None, None]
+    return y.astype(self.config.dtype)
+
+
+class BandwiseWeights(nn.Module):
+  """Weights of a linear layer for every band.
+
+  Attributes:
+    bands: number of bands K.
+    dim: features D of its input.
+    features: of its output.
+  """
+
+  bands: int
+  dim: int
+  features: int
+
+  @nn.compact
+  def __call__(self) -> tuple[Array, Array]:
+    """Return kernels [K, D, features] and biases [K, features]."""
+    init = uniform_fan_in(self.dim)
+    kernel = self.param("kernel", init, (self.bands, self.dim, self.features))
+    return kernel, self.param("bias", init, (self.bands, self.features))
+
+
+def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
+  """Return PyTorch's default initializer: uniform in +-1/sqrt(fan_in)."""
+  bound = 1 / math.sqrt(fan_in)
+
+  def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return init
+
+
+def fold(params: Mapping[str, Any]) -> dict[str, Any]:
+  """Make two layers of the decoder one, for inference.
+
+  Such parameters separate as before, but do not compose the layers for every batch.
+  """
+  decoder = dict(params["decoder"])
+  layers = (decoder.pop(name) for name in ("expand", "hidden"))
+  weights = ((layer["kernel"], layer["bias"]) for layer in layers)
+  kernel, bias = jax.jit(_composed)(*weights)
+  decoder["folded"] = {"kernel": kernel, "bias": bias}
+  return {**params, "decoder": decoder}
+
+
+def _composed(
+  first: tuple[Array, Array], second: tuple[Array, Array]
+) -> tuple[Array, Array]:
+  """Return the weights of one linear layer that does what two in a row do."""
+  product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+  kernel = product("kde,kef->kdf", first[0], second[0])
+  return kernel, product("ke,kef->kf", first[1], second[0]) + second[1]
+
+
+def _bandwise_columns(x: Array, kernel: Array, bias: Array) -> Array:
+  """Map x [K, D, B, T] to [K, E, B, T] in its own type, each band for itself."""
+  y = jnp.einsum("kde,kdbt->kebt", kernel.astype(x.dtype), x)
+  return y + bias.astype(x.dtype)[:, :, None, None]
+
+
+# Of these cheap steps only the inputs are kept for the backward pass.
+@partial(jax.checkpoint, prevent_cse=False, static_argnums=2)
+def _rms_group_norm(x: Array, gain: Array, num_groups: int) -> Array:
+  grouped = x.astype(jnp.float32).reshape(*x.shape[:-1], num_groups, -1)
+  # The small constant keeps the gradient at zero finite.
+  rms = jnp.sqrt(jnp.mean(grouped**2, -1, keepdims=True) + 1e-24)
+  return (grouped / (rms + 1e-5)).reshape(x.shape) * _as_rank(gain, x.ndim)
+
+
+@partial(jax.checkpoint, prevent_cse=False)
+def _swiglu(x: Array) -> Array:
+  value, gate = jnp.split(x, 2, -1)
+  return value * nn.silu(gate)
+
+
+@partial(jax.checkpoint, static_argnums=1)
+def _gated_masks(run: Array, parts: tuple[int, int, int]) -> Array:
+  """Map values and gates [K, 2 * 2NCW, B, T] of K bands to masks [2, B, N, C, KW, T].
+
+  Args:
+    run: output of the last layer for bands of one width W.
+    parts: 2 for real and imaginary part, N and C.
+  """
+  value, gate = jnp.split(run, 2, 1)
+  mask = (value * nn.sigmoid(gate)).reshape(len(run), *parts, -1, *run.shape[2:])
+  mask = jnp.transpose(mask, (1, 5, 2, 3, 0, 4, 6))
+  return mask.reshape(*mask.shape[:4], -1, mask.shape[-1])
+
+
+def _as_rank(vector: Array, rank: int) -> Array:
+  """Return a vector [D] as [1, ..., 1, D]."""
+  return vector.reshape((1,) * (rank - 1) + vector.shape)

@@ -1,174 +1,146 @@
 """Sizes of a separator, and how it is computed."""
 
+import dataclasses
 from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
-import jax
-
+from mixit_jax.checked import Checked, require, setting
 from mixit_jax.errors import UserError
 from mixit_jax.separator.bands import PAPER_BANDS, check_bands
-from mixit_jax.separator.layers import LocoformerSettings
 
-_PRESETS: dict[str, dict[str, int]] = {
-  "small": {
-    "num_blocks": 4,
-    "embed_dim": 96,
-    "ffn_dim": 128,
-    "num_heads": 4,
-    "num_groups": 4,
-  },
-  "medium": {
-    "num_blocks": 6,
-    "embed_dim": 128,
-    "ffn_dim": 192,
-    "num_heads": 8,
-    "num_groups": 8,
-  },
-  "large": {
-    "num_blocks": 9,
-    "embed_dim": 192,
-    "ffn_dim": 256,
-    "num_heads": 8,
-    "num_groups": 8,
-  },
+# Blocks, D, C, heads and groups of the paper's models.
+_PRESETS = {
+  "small": (4, 96, 128, 4, 4),
+  "medium": (6, 128, 192, 8, 8),
+  "large": (9, 192, 256, 8, 8),
 }
+_PRESET_FIELDS = ("num_blocks", "embed_dim", "ffn_dim", "num_heads", "num_groups")
+
+# How a model is computed, not what it is.
+_COMPUTATION = frozenset(
+  {"dropout", "attention_dropout", "dtype", "remat", "scan_blocks", "attention"}
+)
 
 
 @dataclass(frozen=True)
-class SeparatorConfig:
+class SeparatorConfig(Checked):
   """Sizes of a separator and how it is computed.
 
-  Attributes:
-    num_blocks: TF-Locoformer blocks (B in the paper).
-    embed_dim: features per band and frame (D).
-    ffn_dim: hidden features of the feed-forward layers (C).
-    num_heads: attention heads (H), a divisor of `embed_dim`.
-    num_groups: groups of the norms (G), a divisor of `embed_dim`.
-    kernel_size: taps of the convolutions (K).
-    num_sources: outputs; 12 for pre-training, one per stem for fine-tuning.
-    num_channels: audio channels.
-    sample_rate: in hertz; what the model is trained on, not used to compute.
-    n_fft: samples of an STFT window.
-    hop: samples between STFT frames.
-    bands: widths of the bands in bins; they sum to n_fft // 2 + 1.
-    dropout: rate after attention, gates and feed-forward layers.
-    attention_dropout: rate on the attention weights.
-    dtype: "float32", "bfloat16" or "auto" (bfloat16 on GPU and TPU, float32 on CPU):
-      type of band split, blocks and decoder.
-      Parameters, STFT, norms and masks are float32 always.
-    remat: what the backward pass computes again to save memory: "none"; "block",
-      everything in a block; "dots", everything but the matrix products.
-    scan_blocks: compile one block and loop, or unroll all (slower to compile).
-      The parameters are the same.
-    attention: "xla"; "cudnn", fused, GPU, bfloat16, no attention dropout; "auto",
-      "cudnn" where possible.
-
   Raises:
-    UserError: when a value is not valid; the message names the key.
+    ConfigError: A value is not valid; the message names the key.
   """
 
-  num_blocks: int
-  embed_dim: int
-  ffn_dim: int
-  num_heads: int
-  num_groups: int
-  kernel_size: int = 8
-  num_sources: int = 4
-  num_channels: int = 2
-  sample_rate: int = 44100
-  n_fft: int = 2048
-  hop: int = 512
-  bands: tuple[int, ...] = PAPER_BANDS
-  dropout: float = 0.0
-  attention_dropout: float = 0.0
-  dtype: str = "float32"
-  remat: str = "none"
-  scan_blocks: bool = True
-  attention: str = "auto"
+  section = "model"
+  num_blocks: int = setting("TF-Locoformer blocks (B in the paper)", least=1)
+  embed_dim: int = setting("features per band and frame (D)", least=1)
+  ffn_dim: int = setting("hidden features of the feed-forward layers (C)", least=1)
+  num_heads: int = setting("attention heads (H), a divisor of embed_dim", least=1)
+  num_groups: int = setting("groups of the norms (G), a divisor of embed_dim", least=1)
+  kernel_size: int = setting("taps of the convolutions (K)", 8, least=1)
+  num_sources: int = setting(
+    "outputs: 12 in pre-training, one per stem in fine-tuning", 4, least=1
+  )
+  num_channels: int = setting("audio channels", 2, least=1)
+  sample_rate: int = setting("in hertz", 44100, least=1)
+  n_fft: int = setting("samples of an STFT window", 2048, least=1)
+  hop: int = setting("samples between STFT frames", 512, least=1)
+  bands: tuple[int, ...] = setting(
+    "widths of the bands in bins; they sum to n_fft // 2 + 1", PAPER_BANDS
+  )
+  dropout: float = setting(
+    "rate after attention, gates and feed-forward layers", 0.0, least=0, below=1
+  )
+  attention_dropout: float = setting(
+    "rate on the attention weights", 0.0, least=0, below=1
+  )
+  dtype: Literal["auto", "float32", "bfloat16"] = setting(
+    "type of band split, blocks and decoder; auto: bfloat16 on GPU and TPU, float32 on "
+    "CPU; parameters, STFT, norms and masks are float32 always",
+    "float32",
+  )
+  remat: Literal["none", "block", "dots"] = setting(
+    "what the backward pass computes again to save memory: nothing, everything in a "
+    "block, or everything but the matrix products",
+    "none",
+    free=True,
+  )
+  scan_blocks: bool = setting(
+    "compile one block and loop, or unroll all (slower to compile); the parameters are "
+    "the same",
+    True,
+    free=True,
+  )
+  attention: Literal["auto", "xla", "cudnn"] = setting(
+    "xla; cudnn: fused, GPU, bfloat16, no attention dropout; auto: where possible",
+    "auto",
+    free=True,
+  )
 
   def __post_init__(self) -> None:
-    """Checks every value."""
-    object.__setattr__(self, "bands", tuple(self.bands))
-    for field in fields(self):
-      if field.type is int:
-        value = getattr(self, field.name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-          raise UserError(f"{field.name}: {value!r} is not a positive whole number")
+    """Check what several fields must agree on."""
+    super().__post_init__()
     for name in ("num_heads", "num_groups"):
-      if self.embed_dim % getattr(self, name):
-        raise UserError(
-          f"{name}: {getattr(self, name)} does not divide embed_dim={self.embed_dim}"
-        )
-    for name in ("dropout", "attention_dropout"):
-      if not 0 <= getattr(self, name) < 1:
-        raise UserError(f"{name}: {getattr(self, name)!r} is not in [0, 1)")
-    for name, choices in (
-      ("dtype", ("auto", "float32", "bfloat16")),
-      ("remat", ("none", "block", "dots")),
-      ("attention", ("auto", "xla", "cudnn")),
-    ):
-      if getattr(self, name) not in choices:
-        raise UserError(
-          f"{name}: {getattr(self, name)!r} is not one of {', '.join(choices)}"
-        )
-    if self.n_fft % 2 or self.hop > self.n_fft:
-      raise UserError(
-        f"n_fft: must be even and at least hop; found n_fft={self.n_fft},"
-        f" hop={self.hop}"
+      require(
+        self.embed_dim % getattr(self, name) == 0,
+        f"model.{name}: {getattr(self, name)} does not divide embed_dim="
+        f"{self.embed_dim}",
       )
+    require(
+      self.n_fft % 2 == 0 and self.hop <= self.n_fft,
+      f"model.n_fft must be even and at least hop; found n_fft={self.n_fft}, "
+      f"hop={self.hop}",
+    )
     check_bands(self.bands, self.n_fft)
     problem = self._cudnn_problem()
-    if self.attention == "cudnn" and problem:
-      raise UserError(f"attention: 'cudnn' {problem}; use 'xla' or 'auto'")
+    require(
+      self.attention != "cudnn" or problem is None,
+      f"model.attention: 'cudnn' {problem}; use 'xla' or 'auto'",
+    )
 
   @classmethod
-  def preset(cls, size: str, **overrides: object) -> "SeparatorConfig":
-    """The paper's small, medium or large model.
+  def preset(cls, size: str, **overrides: Any) -> Self:
+    """Return the configuration of the paper's small, medium or large model.
 
     Args:
       size: "small", "medium" or "large".
-      **overrides: any attribute.
-
-    Returns:
-      The configuration.
+      **overrides: any field.
 
     Raises:
-      UserError: when the size or a key is unknown, or a value not valid.
+      UserError: The size or a key is unknown, or a value not valid.
     """
     if size not in _PRESETS:
       raise UserError(f"size: {size!r} is not one of {', '.join(_PRESETS)}")
     unknown = set(overrides) - {field.name for field in fields(cls)}
     if unknown:
       raise UserError(f"unknown separator keys: {', '.join(sorted(unknown))}")
-    return cls(**(_PRESETS[size] | overrides))  # type: ignore[arg-type]
+    sizes = dict(zip(_PRESET_FIELDS, _PRESETS[size], strict=True))
+    return cls(**(sizes | overrides))
 
-  def compute_dtype(self) -> str:
-    """The type that band split, blocks and decoder compute in here."""
-    if self.dtype != "auto":
-      return self.dtype
-    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  def settled(self, platform: str) -> Self:
+    """Replace every "auto" by the choice for a platform.
 
-  def attention_implementation(self) -> str:
-    """The attention that runs here: "xla" or "cudnn"."""
-    if self.attention != "auto":
-      return self.attention
-    usable = jax.default_backend() == "gpu" and not self._cudnn_problem()
-    return "cudnn" if usable else "xla"
+    Args:
+      platform: "cpu", "gpu" or "tpu", of the devices that the model is compiled for.
+    """
+    dtype = self.dtype
+    if dtype == "auto":
+      dtype = "float32" if platform == "cpu" else "bfloat16"
+    settled = dataclasses.replace(self, dtype=dtype)
+    if self.attention == "auto":
+      fused = platform == "gpu" and settled._cudnn_problem() is None
+      settled = dataclasses.replace(settled, attention="cudnn" if fused else "xla")
+    return settled
 
-  def locoformer_settings(self) -> LocoformerSettings:
-    """What the blocks need to know."""
-    return LocoformerSettings(
-      ffn_dim=self.ffn_dim,
-      kernel_size=self.kernel_size,
-      num_heads=self.num_heads,
-      num_groups=self.num_groups,
-      dropout=self.dropout,
-      attention_dropout=self.attention_dropout,
-      attention=self.attention_implementation(),
-      dtype=self.compute_dtype(),
-    )
+  def architecture(self) -> dict[str, Any]:
+    """Return the fields that say what the model is, not how it is computed."""
+    return {
+      name: value
+      for name, value in dataclasses.asdict(self).items()
+      if name not in _COMPUTATION
+    }
 
   def _cudnn_problem(self) -> str | None:
-    """Why cuDNN attention cannot serve this configuration."""
+    """Say why cuDNN's attention cannot serve this configuration, or return None."""
     if self.dtype == "float32":
       return "needs dtype='bfloat16'"
     if (self.embed_dim // self.num_heads) % 8:

@@ -8,7 +8,8 @@ counts once. Frames of the padding at the ends of convolutions cost nothing.
 import math
 from collections.abc import Iterable
 
-from mixit_jax.separator.bs_locoformer import SeparatorConfig, num_frames
+from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.separator.waveform import num_frames
 
 
 def forward_flops(

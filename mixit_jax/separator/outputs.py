@@ -1,11 +1,16 @@
-"""Keeping some of a separator's outputs."""
+"""The outputs of a separator: their names, and keeping some of them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.separator.config import SeparatorConfig
+
+
+def output_names(num_sources: int) -> tuple[str, ...]:
+  """Name the outputs of a pre-trained separator, which are no stems."""
+  return tuple(f"output_{n:02d}" for n in range(num_sources))
 
 
 def select_outputs(

@@ -1,262 +1,237 @@
 """Configuration of a run: frozen dataclasses, read from and written to plain values.
 
-An unknown key is an error that names its nearest neighbor, an impossible value an
-error that names the key. The files in `configs/` build a `Config` and hand it to the
-command line as an `ml_collections.ConfigDict`, whose keys can be overridden there.
+Each field states its meaning, its range and whether it may change when a run is
+started again (`free`): `--help` and the checks of a restart read it from there. The
+files in `configs/` return a `Config`, whose keys can be overridden on the command line.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import json
 import typing
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
-from mixit_jax.training.values import build, require, unknown_key
+from mixit_jax.checked import (
+  Checked,
+  Rules,
+  build,
+  flatten,
+  require,
+  rules_of,
+  setting,
+  unknown_key,
+)
+from mixit_jax.separator.config import SeparatorConfig
 
-if TYPE_CHECKING:
-  import ml_collections
-
-
-def _positive(section: str, config: Any, *names: str) -> None:
-  for name in names:
-    value = getattr(config, name)
-    require(value > 0, f"{section}.{name} must be positive, found {value}")
-
-
-def _not_negative(section: str, config: Any, *names: str) -> None:
-  for name in names:
-    value = getattr(config, name)
-    require(value >= 0, f"{section}.{name} must not be negative, found {value}")
+# Mixtures of mixtures of up to this many outputs can be assigned exactly.
+_MOST_EXACT_SOURCES = 16
 
 
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-  """Where the examples come from and how they are drawn.
+@dataclass(frozen=True)
+class DataConfig(Checked):
+  """Where the examples come from and how they are drawn."""
 
-  Attributes:
-    shards: folder written by `data_prep.fma` (MixIT) or `data_prep.musdb` (stems).
-    songs: folder of whole validation songs; empty means `<shards>/valid`.
-    stems: names of the stems, in the order of the model's outputs.
-    seconds: length of a training example.
-    drop: probability that a stem is left out of a dynamic mix (paper 4.3).
-    gain_db: gains of dynamic mixing are uniform in +- this many dB (paper 4.3).
-    seed: seed of the order of examples and of every draw in them.
-    threads: reading and decoding threads per host.
-    buffer: examples that are read ahead per host.
-  """
-
-  shards: str = ""
-  songs: str = ""
-  stems: tuple[str, ...] = ("bass", "drums", "vocals", "other")
-  seconds: float = 6.0
-  drop: float = 0.05
-  gain_db: float = 10.0
-  seed: int = 0
-  threads: int = 4
-  buffer: int = 16
+  section = "data"
+  shards: str = setting(
+    "folder written by data_prep.fma (MixIT) or data_prep.musdb (stems)", "", free=True
+  )
+  songs: str = setting(
+    "folder of whole validation songs; empty means SHARDS/valid", "", free=True
+  )
+  stems: tuple[str, ...] = setting(
+    "names of the stems, in the order of the model's outputs",
+    ("bass", "drums", "vocals", "other"),
+  )
+  seconds: float = setting("length of a training example", 6.0, above=0)
+  drop: float = setting(
+    "probability that a stem is left out of a dynamic mix (paper 4.3)",
+    0.05,
+    least=0,
+    below=1,
+  )
+  gain_db: float = setting(
+    "gains of dynamic mixing are uniform in +- this many dB (paper 4.3)", 10.0, least=0
+  )
+  seed: int = setting("of the order of examples and of every draw in them", 0, least=0)
+  threads: int = setting(
+    "reading and decoding threads of each host", 4, least=1, free=True
+  )
+  buffer: int = setting("examples that each host reads ahead", 16, least=1, free=True)
 
   def __post_init__(self) -> None:
-    _positive("data", self, "seconds", "threads", "buffer")
-    _not_negative("data", self, "gain_db", "seed")
+    super().__post_init__()
     require(
       self.buffer >= self.threads,
       f"data.buffer = {self.buffer} must hold an example for each of data.threads = "
       f"{self.threads}",
     )
-    require(0 <= self.drop < 1, f"data.drop must be in [0, 1), found {self.drop}")
     require(
       len(set(self.stems)) == len(self.stems) > 0,
       f"data.stems must be different names, found {self.stems}",
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class ObjectiveConfig:
-  """What is minimized.
+@dataclass(frozen=True)
+class ObjectiveConfig(Checked):
+  """What is minimized."""
 
-  Attributes:
-    kind: "mixit" (pre-training on unlabeled mixtures) or "stems" (supervised).
-    assignment: "efficient" (least squares, paper eq. 3) or "exact" (all 2^N, eq. 2).
-    tau: soft threshold of the SNR loss; 1e-3 clamps it at 30 dB (eq. 4).
-  """
-
-  kind: Literal["mixit", "stems"] = "mixit"
-  assignment: Literal["efficient", "exact"] = "efficient"
-  tau: float = 1e-3
-
-  def __post_init__(self) -> None:
-    _positive("objective", self, "tau")
+  section = "objective"
+  kind: Literal["mixit", "stems"] = setting(
+    "mixit: pre-training on unlabeled mixtures; stems: supervised", "mixit"
+  )
+  assignment: Literal["efficient", "exact"] = setting(
+    "efficient: least squares (paper eq. 3); exact: all 2^N (eq. 2)", "efficient"
+  )
+  tau: float = setting(
+    "soft threshold of the SNR loss; 1e-3 clamps it at 30 dB (eq. 4)", 1e-3, above=0
+  )
 
 
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-  """AdamW, warm-up, decay and clipping (paper 4.3).
+@dataclass(frozen=True)
+class OptimizerConfig(Checked):
+  """AdamW, warm-up, decay and clipping (paper 4.3)."""
 
-  Attributes:
-    peak_rate: learning rate after the warm-up.
-    warmup_steps: steps of linear warm-up from 0.
-    constant_epochs: epochs, counted from the start, before the rate decays.
-    decay: factor on the rate at each decay.
-    decay_epochs: epochs from one decay to the next.
-    weight_decay: decoupled weight decay, on every parameter.
-    b1: decay of the mean of gradients.
-    b2: decay of the mean of squared gradients.
-    clip_norm: largest global L2 norm of the gradient.
-    ema: decay of the running mean of the parameters; 0 keeps none.
-  """
-
-  peak_rate: float = 1e-3
-  warmup_steps: int = 5000
-  constant_epochs: int = 0
-  decay: float = 0.965
-  decay_epochs: int = 1
-  weight_decay: float = 1e-2
-  b1: float = 0.9
-  b2: float = 0.999
-  clip_norm: float = 5.0
-  ema: float = 0.0
-
-  def __post_init__(self) -> None:
-    _positive("optimizer", self, "peak_rate", "decay", "decay_epochs", "clip_norm")
-    require(
-      self.decay <= 1,
-      f"optimizer.decay = {self.decay:g} would raise the learning rate; at most 1",
-    )
-    _not_negative("optimizer", self, "warmup_steps", "constant_epochs", "weight_decay")
-    for name in ("b1", "b2", "ema"):
-      value = getattr(self, name)
-      require(0 <= value < 1, f"optimizer.{name} must be in [0, 1), found {value}")
+  section = "optimizer"
+  peak_rate: float = setting("learning rate after the warm-up", 1e-3, above=0)
+  warmup_steps: int = setting("steps of linear warm-up from 0", 5000, least=0)
+  constant_epochs: int = setting(
+    "epochs, counted from the start, before the rate decays", 0, least=0
+  )
+  decay: float = setting("factor on the rate at each decay", 0.965, above=0, most=1)
+  decay_epochs: int = setting("epochs from one decay to the next", 1, least=1)
+  weight_decay: float = setting(
+    "decoupled weight decay, on every parameter", 1e-2, least=0
+  )
+  b1: float = setting("decay of the mean of gradients", 0.9, least=0, below=1)
+  b2: float = setting("decay of the mean of squared gradients", 0.999, least=0, below=1)
+  clip_norm: float = setting("largest global L2 norm of the gradient", 5.0, above=0)
+  ema: float = setting(
+    "decay of the running mean of the parameters; 0 keeps none", 0.0, least=0, below=1
+  )
 
 
-@dataclasses.dataclass(frozen=True)
-class InitConfig:
-  """Where the parameters start.
+@dataclass(frozen=True)
+class InitConfig(Checked):
+  """Where the parameters start."""
 
-  Attributes:
-    run: a run or exported weights to start from; empty starts from random ones.
-    weights: which weights of that run: "mean" (of the best checkpoints), "best",
-      "latest", "ema", or a step.
-    freeze: "none", or "separator" to train only band split and decoder (paper 4.5).
-    select_seconds: length of the chunks on which outputs are matched with stems
-      when the run has more outputs than `model.num_sources` (paper 4.3).
-  """
-
-  run: str = ""
-  weights: str = "mean"
-  freeze: Literal["none", "separator"] = "none"
-  select_seconds: float = 6.0
-
-  def __post_init__(self) -> None:
-    _positive("init", self, "select_seconds")
-
-
-@dataclasses.dataclass(frozen=True)
-class MeshConfig:
-  """How the devices are arranged.
-
-  Attributes:
-    fsdp: devices over which parameters and optimizer state are divided; the others
-      hold copies. The batch is divided over all devices in any case.
-    distributed: "auto" connects the processes when a cluster is detected, "on"
-      demands one, "off" never connects.
-  """
-
-  fsdp: int = 1
-  distributed: Literal["auto", "on", "off"] = "auto"
-
-  def __post_init__(self) -> None:
-    _positive("mesh", self, "fsdp")
+  section = "init"
+  run: str = setting("run or folder of weights to start from; empty: random ones", "")
+  weights: str = setting(
+    "which weights of that run: mean (of the best checkpoints), best, latest, ema or "
+    "a step",
+    "mean",
+  )
+  freeze: Literal["none", "blocks"] = setting(
+    "blocks: train only band split and decoder (paper 4.5)", "none"
+  )
+  select_seconds: float = setting(
+    "length of the chunks on which outputs are matched with stems, where the run has "
+    "more outputs than stems (paper 4.3)",
+    6.0,
+    above=0,
+  )
 
 
-@dataclasses.dataclass(frozen=True)
-class ValidConfig:
-  """Validation.
+@dataclass(frozen=True)
+class MeshConfig(Checked):
+  """How the devices are arranged."""
 
-  Attributes:
-    every_epochs: epochs between two validations; each one saves a checkpoint.
-    examples: validation mixtures of mixtures of pre-training.
-    scores_every_epochs: epochs between two scorings (uSDR, cSDR) of whole validation
-      songs in fine-tuning; 0 never does.
-    chunk_seconds: length of the chunks of whole songs (paper 4.3).
-    hop_seconds: distance of the chunks.
-    media: validation examples whose audio and spectrograms are logged.
-  """
-
-  every_epochs: int = 1
-  examples: int = 512
-  scores_every_epochs: int = 10
-  chunk_seconds: float = 12.0
-  hop_seconds: float = 6.0
-  media: int = 1
-
-  def __post_init__(self) -> None:
-    _positive("valid", self, "every_epochs", "examples", "chunk_seconds", "hop_seconds")
-    _not_negative("valid", self, "scores_every_epochs", "media")
+  section = "mesh"
+  fsdp: int = setting(
+    "devices over which parameters and optimizer state are divided; the others hold "
+    "copies, the batch is divided over all",
+    1,
+    least=1,
+    free=True,
+  )
+  distributed: Literal["auto", "on", "off"] = setting(
+    "auto: connect the processes of a cluster that is detected; on: demand one",
+    "auto",
+    free=True,
+  )
 
 
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
-  """Length, batch, randomness and habits of the run.
+@dataclass(frozen=True)
+class ValidConfig(Checked):
+  """Validation."""
 
-  Attributes:
-    steps: optimizer steps in all.
-    steps_per_epoch: what this run calls an epoch (paper 4.3).
-    batch: examples per step over all devices of all hosts (global batch).
-    accumulation: parts into which a step divides the batch to save memory.
-    seed: seed of initialization and dropout.
-    log_every: steps between two lines of metrics.
-    save_every: steps between two checkpoints; those of validations come on top.
-    keep_latest: latest checkpoints that are kept.
-    keep_best: best checkpoints (by validation loss) that are kept and averaged.
-    max_skips: steps in a row with a non-finite loss or gradient before it stops.
-    watchdog_seconds: a step that takes longer is reported with the host that waits.
-    profile: "a:b" writes a profile of steps a to b; empty writes none.
-    allow_changes: keys that may differ from the configuration stored in the workdir.
-  """
+  section = "valid"
+  every_epochs: int = setting(
+    "epochs between two validations; each saves a checkpoint", 1, least=1
+  )
+  examples: int = setting(
+    "validation mixtures of mixtures in pre-training", 512, least=1
+  )
+  scores_every_epochs: int = setting(
+    "epochs between two scorings (uSDR, cSDR) of whole songs in fine-tuning; 0: only "
+    "at the end",
+    10,
+    least=0,
+    free=True,
+  )
+  chunk_seconds: float = setting(
+    "length of the chunks of whole songs (paper 4.3)", 12.0, above=0
+  )
+  hop_seconds: float = setting("distance of these chunks", 6.0, above=0)
+  media: int = setting(
+    "validation examples whose audio and spectrograms are logged", 1, least=0, free=True
+  )
 
-  steps: int = 150_000
-  steps_per_epoch: int = 1000
-  batch: int = 64
-  accumulation: int = 1
-  seed: int = 0
-  log_every: int = 50
-  save_every: int = 1000
-  keep_latest: int = 2
-  keep_best: int = 5
-  max_skips: int = 10
-  watchdog_seconds: float = 600.0
-  profile: str = ""
-  allow_changes: tuple[str, ...] = ()
+
+@dataclass(frozen=True)
+class RunConfig(Checked):
+  """Length, batch, randomness and habits of the run."""
+
+  section = "run"
+  steps: int = setting("optimizer steps in all", 150_000, least=1, free=True)
+  steps_per_epoch: int = setting(
+    "what this run calls an epoch (paper 4.3)", 1000, least=1
+  )
+  batch: int = setting("examples per step over all devices of all hosts", 64, least=1)
+  accumulation: int = setting(
+    "parts into which a step divides the batch to save memory", 1, least=1, free=True
+  )
+  seed: int = setting("of initialization and dropout", 0, least=0)
+  log_every: int = setting("steps between two lines of metrics", 50, least=1, free=True)
+  save_every: int = setting(
+    "steps between two checkpoints; those of validations come on top",
+    1000,
+    least=1,
+    free=True,
+  )
+  keep_latest: int = setting("latest checkpoints that are kept", 2, least=1, free=True)
+  keep_best: int = setting(
+    "best checkpoints, by validation loss, that are kept and averaged",
+    5,
+    least=1,
+    free=True,
+  )
+  max_skips: int = setting(
+    "steps in a row with a non-finite loss or gradient before it stops",
+    10,
+    least=1,
+    free=True,
+  )
+  watchdog_seconds: float = setting(
+    "a longer step is reported with the host that waits", 600.0, above=0, free=True
+  )
+  profile: str = setting('"a:b" writes a profile of steps a to b', "", free=True)
+  allow_changes: tuple[str, ...] = setting(
+    "keys that may differ from those stored in the workdir", (), free=True
+  )
 
   def __post_init__(self) -> None:
-    _positive(
-      "run",
-      self,
-      "steps",
-      "steps_per_epoch",
-      "batch",
-      "accumulation",
-      "log_every",
-      "save_every",
-      "keep_latest",
-      "keep_best",
-      "max_skips",
-      "watchdog_seconds",
-    )
-    _not_negative("run", self, "seed")
+    super().__post_init__()
     require(
       self.batch % self.accumulation == 0,
       f"run.accumulation = {self.accumulation} does not divide run.batch = "
       f"{self.batch}; choose a divisor",
     )
-    if self.profile:
-      self.profile_steps()
+    self.profile_steps()
 
   def profile_steps(self) -> tuple[int, int] | None:
-    """First and last step of the profile, or None."""
+    """Return first and last step of the profile, or None."""
     if not self.profile:
       return None
     first, _, last = self.profile.partition(":")
@@ -268,7 +243,7 @@ class RunConfig:
     return int(first), int(last)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Config:
   """Everything that defines a run."""
 
@@ -282,6 +257,7 @@ class Config:
   run: RunConfig = RunConfig()
 
   def __post_init__(self) -> None:
+    """Check what several sections must agree on."""
     model, valid = self.model, self.valid
     for key, seconds in (
       ("data.seconds", self.data.seconds),
@@ -305,22 +281,23 @@ class Config:
     )
     if self.objective.kind == "stems":
       require(
-        len(self.data.stems) == self.model.num_sources,
-        f"model.num_sources = {self.model.num_sources} but data.stems names "
+        len(self.data.stems) == model.num_sources,
+        f"model.num_sources = {model.num_sources} but data.stems names "
         f"{len(self.data.stems)} stems: {', '.join(self.data.stems)}",
       )
-    else:
-      require(
-        self.init.freeze == "none",
-        'init.freeze = "separator" is a way of fine-tuning; it needs objective.kind = '
-        '"stems"',
-      )
-      require(
-        self.objective.assignment == "efficient" or self.model.num_sources <= 16,
-        f"the exact assignment tries 2^{self.model.num_sources} assignments for "
-        f"model.num_sources = {self.model.num_sources}; at most 16 sources, or "
-        'objective.assignment = "efficient"',
-      )
+      return
+    require(
+      self.init.freeze == "none",
+      'init.freeze = "blocks" is a way of fine-tuning; it needs objective.kind = '
+      '"stems"',
+    )
+    require(
+      self.objective.assignment == "efficient"
+      or model.num_sources <= _MOST_EXACT_SOURCES,
+      f"the exact assignment tries 2^{model.num_sources} assignments for "
+      f"model.num_sources = {model.num_sources}; at most {_MOST_EXACT_SOURCES} "
+      'sources, or objective.assignment = "efficient"',
+    )
 
   @property
   def example_samples(self) -> int:
@@ -330,31 +307,55 @@ class Config:
   @property
   def frozen(self) -> tuple[str, ...]:
     """Top-level parameter groups that do not train."""
-    return ("blocks",) if self.init.freeze == "separator" else ()
+    return () if self.init.freeze == "none" else (self.init.freeze,)
+
+  def changed(self, **sections: Mapping[str, Any]) -> Self:
+    """Return a copy with some keys changed: `config.changed(run={"steps": 10})`."""
+    changed = {
+      name: dataclasses.replace(getattr(self, name), **keys)
+      for name, keys in sections.items()
+    }
+    return dataclasses.replace(self, **changed)
 
   def to_dict(self) -> dict[str, Any]:
-    """Plain nested values, ready for JSON."""
+    """Return plain nested values, ready for JSON."""
     return json.loads(json.dumps(dataclasses.asdict(self)))
 
   @classmethod
-  def from_dict(cls, values: Mapping[str, Any]) -> Config:
-    """Configuration from nested values.
+  def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    """Make a configuration from nested values.
 
     Raises:
-      ConfigError: unknown key (with its nearest neighbor), wrong type or value.
+      ConfigError: A key is unknown (its nearest neighbor is named), or a value has a
+        wrong type or is impossible.
     """
-    sections = {field.name: field for field in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
     for name in values:
-      require(name in sections, unknown_key(name, sections, ""))
+      require(name in SECTIONS, unknown_key(name, SECTIONS, ""))
     require("model" in values, "the configuration has no section `model`")
-    return cls(
-      **{name: build(hints[name], value, name) for name, value in values.items()}
-    )
+    sections: dict[str, Any] = {
+      name: build(SECTIONS[name], value) for name, value in values.items()
+    }
+    return cls(**sections)
 
 
-def config_dict(config: Config) -> ml_collections.ConfigDict:
-  """The configuration as the `ConfigDict` that flags override."""
-  import ml_collections  # GPU hosts that only benchmark may lack it
+SECTIONS: dict[str, type[Checked]] = typing.get_type_hints(Config)
 
-  return ml_collections.ConfigDict(dataclasses.asdict(config))
+
+def all_rules() -> Iterator[tuple[str, Rules]]:
+  """Yield dotted key and rules of every key of a run."""
+  for section in SECTIONS.values():
+    yield from rules_of(section)
+
+
+def describe_keys(config: Config | None = None) -> str:
+  """List every key with its value, or its default, and its meaning."""
+  values = dict(flatten(config.to_dict())) if config else {}
+  for section in () if config else SECTIONS.values():
+    for field in dataclasses.fields(section):
+      if field.default is not dataclasses.MISSING:
+        values[f"{section.section}.{field.name}"] = field.default
+  lines = []
+  for key, rules in all_rules():
+    value = f"={values[key]}" if key in values else ""
+    lines.append(f"  --config.{key}{value}\n      {rules.meaning}")
+  return "\n".join(lines)

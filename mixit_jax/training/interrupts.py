@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -16,90 +15,57 @@ class StoppedError(Exception):
 
 
 class StopRequest:
-  """SIGTERM and Ctrl-C, and what becomes of them.
+  """SIGTERM and Ctrl-C, once there is something to save.
 
-  Before the first step there is nothing to save: SIGTERM ends the process at once,
-  with status 0, even within a compilation, and Ctrl-C is a `KeyboardInterrupt`. After
-  `defer` both are remembered; the loop then saves and ends. A second Ctrl-C interrupts
-  at once.
+  Before the first step both end the process at once, as they end any other. From
+  `defer` on they are remembered; the loop then saves and ends. A second Ctrl-C
+  interrupts at once.
 
   With several processes the coordination service of JAX takes SIGTERM and tells all of
   them, so that they stop at the same step; Ctrl-C counts as SIGTERM there.
+
+  Attributes:
+    requested: whether this process has been asked to stop.
   """
 
   def __init__(self) -> None:
     self.requested = False
-    self._deferred = False
     self._previous: dict[int, Any] = {}
-    self._listener: _SignalListener | None = None
 
   def __enter__(self) -> "StopRequest":
-    # Signal handlers exist in the main thread only; elsewhere the caller handles them.
-    if threading.current_thread() is threading.main_thread():
-      signals = [signal.SIGINT]
-      if jax.process_count() == 1:
-        signals.append(signal.SIGTERM)
-      for number in signals:
-        self._previous[number] = signal.signal(number, self._handle)
-      self._listener = _SignalListener(self._hear)
     return self
 
   def __exit__(self, *_: object) -> None:
-    if self._listener is not None:
-      self._listener.close()
     for number, handler in self._previous.items():
       signal.signal(number, handler)
 
   def defer(self) -> None:
-    """From now on there is something to save: requests are remembered."""
-    self._deferred = True
+    """Remember requests from now on."""
+    # Signal handlers exist in the main thread only; elsewhere the caller handles them.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if self._previous or not in_main_thread:
+      return
+    taken = [signal.SIGINT]
+    if jax.process_count() == 1:
+      taken.append(signal.SIGTERM)
+    self._previous = {number: signal.signal(number, self._handle) for number in taken}
 
   def check(self) -> None:
-    """Ends what can be repeated after a restart.
+    """End what can be repeated after a restart.
 
     Raises:
-      StoppedError: this process is asked to stop. Never with several processes, which
+      StoppedError: This process is asked to stop. Never with several processes, which
         must stop at the same place.
     """
     if self.requested and jax.process_count() == 1:
       raise StoppedError
 
   def _handle(self, number: int, _: FrameType | None) -> None:
-    if number == signal.SIGINT and (self.requested or not self._deferred):
+    if number == signal.SIGINT and self.requested:
       raise KeyboardInterrupt
     self.requested = True
     if jax.process_count() > 1:
       os.kill(os.getpid(), signal.SIGTERM)
-
-  def _hear(self, number: int) -> None:
-    """Called by another thread, while the main one may be held by a compilation."""
-    if number == signal.SIGTERM and not self._deferred and jax.process_count() == 1:
-      logging.warning("stopped before the first step; start again to go on")
-      sys.stdout.flush()
-      sys.stderr.flush()
-      os._exit(0)
-
-
-class _SignalListener:
-  """Hears of signals at once: handlers wait until the interpreter is free."""
-
-  def __init__(self, hear: Any):
-    self._hear = hear
-    self._reading, self._writing = os.pipe()
-    os.set_blocking(self._writing, False)
-    self._previous = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-    self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
-    self._thread.start()
-
-  def _listen(self) -> None:
-    while received := os.read(self._reading, 1):
-      self._hear(received[0])
-
-  def close(self) -> None:
-    signal.set_wakeup_fd(self._previous)
-    os.close(self._writing)
-    self._thread.join()
-    os.close(self._reading)
 
 
 class Watchdog:
@@ -126,7 +92,7 @@ class Watchdog:
     self._thread.join()
 
   def enter(self, phase: str) -> None:
-    """Notes what the loop does now, e.g. "step 12: waiting for data"."""
+    """Note what the loop does now, e.g. "step 12: waiting for data"."""
     self._phase = phase
     self._beat.set()
 

@@ -1,73 +1,142 @@
-"""The loss of a batch: separator and objective brought together.
+"""The losses of a batch: separator and objective brought together.
 
-Both losses are computed on signals divided by the level of the mixture that is
-separated, so that their small constants mean the same at any loudness.
+Both are computed on signals divided by the level of the mixture that is separated, so
+that their small constants mean the same at any loudness.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array, lax
 
 from mixit_jax.objectives import mixit, snr
-from mixit_jax.separator.bs_locoformer import Separator
+from mixit_jax.separator.bs_locoformer import estimate_masks
+from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.separator.waveform import analyze, synthesize
 from mixit_jax.training.config import ObjectiveConfig
 from mixit_jax.training.state import Params
 
-Batch = dict[str, jax.Array]
-Loss = Callable[
-  [Params, Batch, jax.Array | None], tuple[jax.Array, dict[str, jax.Array]]
-]
+
+class PairBatch(NamedTuple):
+  """Pairs of unlabeled segments.
+
+  Attributes:
+    positions: of the examples in the stream [B], uint32.
+    segments: the two segments [B, 2, C, L], float32.
+    ratio_db: power of the first over the second in their mixture [B], float32.
+  """
+
+  positions: Array
+  segments: Array
+  ratio_db: Array
 
 
-def make_loss(separator: Separator, config: ObjectiveConfig) -> Loss:
-  """Loss of a batch for the configured objective.
+class StemBatch(NamedTuple):
+  """Stems of labeled or dynamic mixes.
+
+  Attributes:
+    positions: of the examples in the stream [B], uint32.
+    references: the stems [B, N, C, L], float32.
+  """
+
+  positions: Array
+  references: Array
+
+
+class Losses(NamedTuple):
+  """What a batch gives.
+
+  Attributes:
+    loss: of each example [B] in dB.
+    statistics: further values of each example, name to [B, ...].
+  """
+
+  loss: Array
+  statistics: dict[str, Array]
+
+
+def pretraining_loss(
+  config: SeparatorConfig,
+  objective: ObjectiveConfig,
+  params: Params,
+  batch: PairBatch,
+  dropout_keys: Array | None,
+) -> Losses:
+  """Compute the MixIT loss of mixtures of mixtures (paper 3.1).
+
+  The inverse transform is linear: the masks of the outputs of each mixture are summed
+  before it, and the gradient comes back through two signals instead of N.
+
+  Args:
+    config: of the separator, settled for the platform.
+    objective: assignment and threshold.
+    params: of the separator.
+    batch: pairs of segments.
+    dropout_keys: one random key per example [B], or None for no dropout.
+  """
+  mom, mixtures = mixit.make_mixtures_of_mixtures(batch.segments, batch.ratio_db)
+  length = mom.shape[-1]
+
+  spectrogram, scale = analyze(config, mom)
+  mixtures = mixtures / scale[:, None, :, None]
+
+  masks = estimate_masks(config, params, spectrogram, dropout_keys)
+
+  estimates = synthesize(config, lax.stop_gradient(masks), spectrogram, length)
+  mix_matrix = mixit.assign(estimates, mixtures, objective.assignment, objective.tau)
+
+  remixed = synthesize(config, sum_masks(masks, mix_matrix), spectrogram, length)
+  loss = mixit.mixit_loss(remixed, mixtures, objective.tau)
+
+  return Losses(
+    loss,
+    mixit.mixit_statistics(loss, estimates, mixtures, mix_matrix, tau=objective.tau),
+  )
+
+
+def finetuning_loss(
+  config: SeparatorConfig,
+  objective: ObjectiveConfig,
+  params: Params,
+  batch: StemBatch,
+  dropout_keys: Array | None,
+) -> Losses:
+  """Compute the supervised loss, which accepts silent stems (paper 4.3).
+
+  Args:
+    config: of the separator, settled for the platform.
+    objective: threshold.
+    params: of the separator.
+    batch: stems, whose sum is the mixture.
+    dropout_keys: one random key per example [B], or None for no dropout.
+  """
+  mixture = jnp.sum(batch.references, axis=1)
+
+  spectrogram, scale = analyze(config, mixture)
+  references = batch.references / scale[:, None, :, None]
+
+  masks = estimate_masks(config, params, spectrogram, dropout_keys)
+
+  estimates = synthesize(config, masks, spectrogram, mixture.shape[-1])
+  loss = snr.inactive_snr_loss(references, estimates, tau=objective.tau)  # [B, C]
+  return Losses(jnp.mean(loss, axis=1), {})
+
+
+def sum_masks(masks: Array, mix_matrix: Array) -> Array:
+  """Sum the masks [B, N, C, T, F] of each mixture, by an assignment [B, M, N].
 
   Returns:
-    Function of (params, batch, dropout keys [B] or None) to the loss of each example
-    [B] in dB and a dict of further values of each example [B, ...].
+    Masks [B, M, C, T, F].
   """
-  return {"mixit": _mixit_loss, "stems": _stems_loss}[config.kind](separator, config)
+  chosen = mix_matrix[..., None, None, None] > 0  # [B, M, N, 1, 1, 1]
+  sums = [
+    jnp.sum(jnp.where(chosen[:, m], masks, 0), axis=1) for m in range(chosen.shape[1])
+  ]
+  return jnp.stack(sums, axis=1)
 
 
-def _mixit_loss(separator: Separator, config: ObjectiveConfig) -> Loss:
-  """Pre-training (paper 3.1): `segments` [B, 2, C, L] and `ratio_db` [B]."""
-
-  def loss(params: Params, batch: Batch, keys: jax.Array | None) -> tuple:
-    mom, mixtures = mixit.make_mixtures_of_mixtures(
-      batch["segments"], batch["ratio_db"]
-    )
-
-    def assign(estimates: jax.Array, scale: jax.Array) -> jax.Array:
-      targets = mixtures / scale[:, None, :, None]
-      return mixit.assign(estimates, targets, config.assignment, config.tau)
-
-    result: Any = separator.apply(
-      {"params": params}, mom, assign, keys, method="separate_remixed"
-    )
-    remixed, estimates, mix_matrix, scale = result
-    targets = mixtures / scale[:, None, :, None]
-    values = mixit.remixed_loss(remixed, targets, config.tau)
-    return values, mixit.mixit_statistics(
-      values, estimates, targets, mix_matrix, tau=config.tau
-    )
-
-  return loss
-
-
-def _stems_loss(separator: Separator, config: ObjectiveConfig) -> Loss:
-  """Supervised training (paper 4.3): `references` [B, N, C, L]."""
-
-  def loss(params: Params, batch: Batch, keys: jax.Array | None) -> tuple:
-    references = batch["references"]
-    mixture = jnp.sum(references, axis=1)
-    result: Any = separator.apply(
-      {"params": params}, mixture, keys, method="separate_normalized"
-    )
-    estimates, scale = result
-    references = references / scale[:, None, :, None]
-    values = snr.inactive_snr_loss(references, estimates, tau=config.tau)
-    return jnp.mean(values.reshape(len(values), -1), axis=-1), {}
-
-  return loss
+def example_keys(seed: int, positions: Array) -> Array:
+  """Derive dropout keys [B] from the run's seed and the examples' positions [B]."""
+  key = jax.random.key(seed)
+  return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)

@@ -10,7 +10,7 @@ from mixit_jax.training.config import OptimizerConfig
 def learning_rate(
   step: jax.Array, config: OptimizerConfig, steps_per_epoch: int
 ) -> jax.Array:
-  """Learning rate of a step.
+  """Compute the learning rate of a step.
 
   Linear from 0 to the peak over the warm-up, then constant until `constant_epochs`
   have passed since the start, then multiplied by `decay` every `decay_epochs` epochs
@@ -35,13 +35,10 @@ def learning_rate(
 
 def make_optimizer(
   config: OptimizerConfig, steps_per_epoch: int
-) -> optax.GradientTransformationExtraArgs:
-  """AdamW on all trainable parameters, after clipping of the global norm.
-
-  Its `update` takes the norm of the gradients as `norm`, where that is known.
-  """
+) -> optax.GradientTransformation:
+  """Make AdamW on all trainable parameters, after clipping of the global norm."""
   return optax.chain(
-    _clip_by_norm(config.clip_norm),
+    optax.clip_by_global_norm(config.clip_norm),
     optax.adamw(
       lambda count: learning_rate(count, config, steps_per_epoch),
       b1=config.b1,
@@ -49,21 +46,3 @@ def make_optimizer(
       weight_decay=config.weight_decay,
     ),
   )
-
-
-def _clip_by_norm(largest: float) -> optax.GradientTransformationExtraArgs:
-  """Scales gradients whose global norm is above `largest` down to it."""
-
-  def update(
-    updates: optax.Updates,
-    state: optax.EmptyState,
-    params: optax.Params | None = None,
-    *,
-    norm: jax.Array | None = None,
-    **_: object,
-  ) -> tuple[optax.Updates, optax.EmptyState]:
-    norm = optax.tree.norm(updates) if norm is None else norm
-    factor = jnp.where(norm < largest, 1.0, largest / norm)
-    return jax.tree.map(lambda x: x * factor, updates), state
-
-  return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)

@@ -7,8 +7,6 @@ step is reported twice.
 
 import json
 import logging
-import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +17,10 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from mixit_jax.evaluation.plots import mel_spectrogram
+from mixit_jax.files import nan_to_null, replacing
+from mixit_jax.training.config import Config
+
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -28,21 +30,22 @@ class Telemetry:
   def __init__(
     self,
     workdir: Path,
-    steps: int,
+    config: Config,
     first_step: int,
     validated: bool = True,
     enabled: bool = True,
   ):
-    """Opens the files below `workdir`; does nothing at all when not enabled.
+    """Open the files below `workdir`; do nothing at all when not enabled.
 
     Args:
       workdir: the run's directory.
-      steps: steps of the whole run.
+      config: of the run.
       first_step: steps taken so far.
       validated: whether the validation of the last of these, if any, is complete.
       enabled: whether this process reports.
     """
     self._enabled = enabled
+    self._model = config.model
     self._failed = False
     self._file: Any = None
     self._board: SummaryWriter | None = None
@@ -51,7 +54,14 @@ class Telemetry:
       return
     self._guarded(lambda: self._open(Path(workdir), first_step, validated))
     if sys.stderr.isatty():
+      steps = config.run.steps
       self._bar = tqdm(total=steps, initial=first_step, unit="step", dynamic_ncols=True)
+
+  def __enter__(self) -> "Telemetry":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
 
   def _open(self, workdir: Path, first_step: int, validated: bool) -> None:
     _drop_repeated(workdir / METRICS_FILE, first_step, validated)
@@ -73,19 +83,23 @@ class Telemetry:
       return
     plain = {name: np.asarray(value).tolist() for name, value in values.items()}
     head = {"group": group, "step": step, "time": time.time()}
-    line = json.dumps(head | _finite(plain))
+    line = json.dumps(nan_to_null(head | plain))
     self._guarded(lambda: self._write_line(line))
     self._guarded(lambda: self._write_board(group, step, plain))
     self._show(group, step, plain)
 
-  def audio(self, name: str, step: int, audio: np.ndarray, sample_rate: int) -> None:
-    """Logs audio [C, L]; TensorBoard clips it at 1, so it is scaled down if louder."""
-    peak = float(np.max(np.abs(audio), initial=1.0))
-    self._media(lambda b: b.add_audio(name, (audio / peak).T, step, sample_rate))
+  def media(self, name: str, step: int, audio: np.ndarray) -> None:
+    """Log audio [C, L] and its spectrogram.
 
-  def image(self, name: str, step: int, image: np.ndarray) -> None:
-    """Logs a grayscale image [H, W] with values in [0, 1]."""
-    self._media(lambda b: b.add_image(name, image[None].astype(np.float32), step))
+    TensorBoard clips audio at 1, so it is scaled down where it is louder.
+    """
+    board, model = self._board, self._model
+    if board is None:
+      return
+    peak = float(np.max(np.abs(audio), initial=1.0))
+    scaled = (audio / peak).T
+    self._guarded(lambda: board.add_audio(name, scaled, step, model.sample_rate))
+    self._guarded(lambda: board.add_image(name, self._draw(audio), step))
 
   def advance(self, step: int) -> None:
     """Moves the progress bar."""
@@ -98,10 +112,9 @@ class Telemetry:
       if resource is not None:
         self._guarded(resource.close)
 
-  def _media(self, write: Callable[[SummaryWriter], Any]) -> None:
-    board = self._board
-    if board is not None:
-      self._guarded(lambda: write(board))
+  def _draw(self, audio: np.ndarray) -> np.ndarray:
+    model = self._model
+    return mel_spectrogram(audio, model.sample_rate, model.n_fft, model.hop)[None]
 
   def _write_line(self, line: str) -> None:
     if self._file is not None:
@@ -132,8 +145,7 @@ class Telemetry:
   def _guarded(self, write: Callable[[], Any]) -> None:
     try:
       write()
-    except (OSError, ValueError) as error:
-      # ValueError: a file that an earlier error has closed.
+    except Exception as error:  # whatever it is, it is no reason to stop training
       if not self._failed:
         logging.warning("metrics cannot be written (%s); training goes on", error)
       self._failed = True
@@ -156,17 +168,5 @@ def _drop_repeated(file: Path, first_step: int, validated: bool) -> None:
   before = file.read_text(errors="replace")
   after = "".join(f"{line}\n" for line in before.splitlines() if stays(line))
   if after != before:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(after)
-    temporary.replace(file)
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-  """JSON knows no NaN and infinity: null stands for them."""
-
-  def convert(value: Any) -> Any:
-    if isinstance(value, list):
-      return [convert(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-  return {name: convert(value) for name, value in values.items()}
+    with replacing(file) as temporary:
+      temporary.write_text(after)

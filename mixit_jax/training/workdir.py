@@ -1,89 +1,32 @@
 """A run's working directory: the configuration it belongs to.
 
 `config.json` holds the resolved configuration. A run never starts in a directory of
-another configuration; keys that cannot change the result, or only its length, may
-differ at any time, others must be named in `run.allow_changes`.
+another configuration. Keys that cannot change the result, or only its length, may
+differ at any time (`free` in `config`), others must be named in `run.allow_changes`.
 """
 
-import json
-import os
 from pathlib import Path
-from typing import Any
 
-from mixit_jax.errors import UserError
-from mixit_jax.training.config import Config
-from mixit_jax.training.values import ConfigError, differences, flatten
+from mixit_jax.checked import differences
+from mixit_jax.errors import ConfigError, UserError
+from mixit_jax.files import write_json
+from mixit_jax.training.config import Config, all_rules
 from mixit_jax.version import __version__
-
-CONFIG_FILE = "config.json"
-FORMAT = "mixit_jax run"
-
-# Keys that change where, how fast or how long a run works, not what it computes.
-FREE_KEYS = frozenset(
-  {
-    "data.shards",
-    "data.songs",
-    "data.threads",
-    "data.buffer",
-    "mesh.fsdp",
-    "mesh.distributed",
-    "model.remat",
-    "model.scan_blocks",
-    "model.attention",
-    "run.steps",
-    "run.accumulation",
-    "run.log_every",
-    "run.save_every",
-    "run.keep_latest",
-    "run.keep_best",
-    "run.max_skips",
-    "run.watchdog_seconds",
-    "run.profile",
-    "run.allow_changes",
-    "valid.scores_every_epochs",
-    "valid.media",
-  }
+from mixit_jax.weights.runs import (
+  CHECKPOINTS,
+  CONFIG_FILE,
+  RUN_FORMAT,
+  RunError,
+  read_document,
+  unusable,
 )
 
-
-class WorkdirError(UserError):
-  """A working directory that cannot be used."""
-
-
-def write_json(path: Path, value: Any) -> None:
-  """Writes a JSON document atomically.
-
-  Raises:
-    WorkdirError: the disk is full, or nothing may be written there.
-  """
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-      temporary.write_text(json.dumps(value, indent=2) + "\n")
-      temporary.replace(path)
-    finally:
-      temporary.unlink(missing_ok=True)
-  except OSError as error:
-    raise WorkdirError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def read_json(path: Path) -> Any:
-  """Reads a JSON document.
-
-  Raises:
-    WorkdirError: the file is missing or no JSON.
-  """
-  try:
-    return json.loads(path.read_text())
-  except OSError as error:
-    raise WorkdirError(f"{path} cannot be read: {error.strerror}") from error
-  except ValueError as error:
-    raise WorkdirError(f"{path} is not valid JSON ({error})") from error
+# Former words for values, by key: they are read from older runs.
+_FORMER_VALUES = {("init", "freeze"): {"separator": "blocks"}}
 
 
 def claim_workdir(workdir: Path, config: Config, write: bool = True) -> None:
-  """Makes sure that the directory belongs to this configuration.
+  """Make sure that the directory belongs to this configuration.
 
   Args:
     workdir: the run's directory; created where it is missing.
@@ -91,60 +34,56 @@ def claim_workdir(workdir: Path, config: Config, write: bool = True) -> None:
     write: whether this process writes the file (one of all hosts does).
 
   Raises:
-    WorkdirError: the directory holds something else, or a run of another
-      configuration; the differing keys are shown.
+    RunError: The directory holds something else, or a run of another configuration;
+      the differing keys are shown.
   """
-  file = Path(workdir) / CONFIG_FILE
+  workdir = Path(workdir)
+  file = workdir / CONFIG_FILE
   if file.exists():
-    check_unchanged(stored_config(workdir), config, file)
-  elif Path(workdir).exists() and not Path(workdir).is_dir():
-    raise WorkdirError(f"--workdir={workdir} is a file; name a folder")
-  elif Path(workdir).is_dir() and any(Path(workdir).glob("checkpoints/*")):
-    raise WorkdirError(
+    _check_unchanged(stored_config(workdir), config, file)
+  elif workdir.exists() and not workdir.is_dir():
+    raise RunError(f"--workdir={workdir} is a file; name a folder")
+  elif any(workdir.glob(f"{CHECKPOINTS}/*")):
+    raise RunError(
       f"{workdir} holds checkpoints but no {CONFIG_FILE}; name another --workdir"
     )
   if write:
-    write_json(
-      file, {"format": FORMAT, "version": __version__, "config": config.to_dict()}
-    )
+    document = {"format": RUN_FORMAT, "version": __version__}
+    write_json(file, {**document, "config": config.to_dict()})
 
 
 def stored_config(run: Path) -> Config:
-  """Configuration of an existing run.
+  """Read the configuration of an existing run.
 
   Raises:
-    WorkdirError: the folder is no run.
+    RunError: The folder is no run.
   """
-  file = Path(run) / CONFIG_FILE
-  if not file.is_file():
-    raise WorkdirError(f"{run} is no run: it has no {CONFIG_FILE}")
-  document = read_json(file)
-  if not isinstance(document, dict) or document.get("format") != FORMAT:
-    raise WorkdirError(f"{file} does not describe a run of mixit_jax")
+  document = read_document(run)
+  values = document["config"]
+  for (section, key), words in _FORMER_VALUES.items():
+    keys = values.get(section, {})
+    if keys.get(key) in words:
+      keys[key] = words[keys[key]]
   try:
-    return Config.from_dict(document["config"])
+    return Config.from_dict(values)
   except UserError as error:
-    raise WorkdirError(
-      f"{file} was written by version {document.get('version')} and cannot be used "
-      f"by version {__version__}: {error}"
-    ) from error
+    raise unusable(run, document, error) from error
 
 
-def check_unchanged(old: Config, new: Config, where: Path) -> None:
-  """Raises WorkdirError, showing the difference, when a guarded key has changed."""
-  allowed = FREE_KEYS | set(new.run.allow_changes)
-  known = dict(flatten(new.to_dict()))
+def _check_unchanged(old: Config, new: Config, where: Path) -> None:
+  """Raise a RunError, showing the difference, when a guarded key has changed."""
+  rules = dict(all_rules())
   for key in new.run.allow_changes:
-    if key not in known:
+    if key not in rules:
       raise ConfigError(f"run.allow_changes names {key}, which is no configuration key")
   changed = {
     key: values
     for key, values in differences(old.to_dict(), new.to_dict()).items()
-    if key not in allowed
+    if not rules[key].free and key not in new.run.allow_changes
   }
   if changed:
     shown = "; ".join(f"{key}: {a!r} -> {b!r}" for key, (a, b) in changed.items())
-    raise WorkdirError(
+    raise RunError(
       f"{where} is of another configuration ({shown}); use another --workdir, or name "
       "the keys in --config.run.allow_changes"
     )

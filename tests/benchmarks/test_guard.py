@@ -12,10 +12,13 @@ import jax
 import pytest
 from training.tiny import finetune_config
 
-from benchmarks.ours import prepare_step
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from configs import pretrain
+from mixit_jax.devices.mesh import make_mesh
+from mixit_jax.doctor.forecast import compile_step
+from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.costs import step_flops
 from mixit_jax.training.loop import train
+from mixit_jax.training.objectives import make_objective
 
 SECONDS = 1.0
 MIB = 2**20
@@ -23,8 +26,11 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def compiled():
-  step, state, batch = prepare_step("small", 12, SECONDS, 1, "float32")
-  return step.lower(state, batch).compile()
+  config = pretrain.get_config("small").changed(
+    model={"dtype": "float32"}, data={"seconds": SECONDS}, run={"batch": 1}
+  )
+  mesh = make_mesh(devices=jax.devices()[:1])
+  return compile_step(make_objective(config, mesh), mesh).step
 
 
 def test_operations_are_those_of_the_analysis(compiled):

@@ -3,8 +3,9 @@ import pytest
 
 from mixit_jax.audio.files import write_audio
 from mixit_jax.data import songs
-from mixit_jax.data.songs import STEM_NAMES, Song, find_songs, read_song, song_chunks
+from mixit_jax.data.songs import Song, find_songs, read_song, song_chunks
 from mixit_jax.errors import UserError
+from mixit_jax.stems import STEMS
 
 RATE = 8000
 
@@ -15,7 +16,7 @@ def _noise(seed: int, length: int = RATE) -> np.ndarray:
 
 
 def _write_song(folder, lengths=(RATE,) * 4, suffix=".wav"):
-  for seed, (stem, length) in enumerate(zip(STEM_NAMES, lengths, strict=True)):
+  for seed, (stem, length) in enumerate(zip(STEMS, lengths, strict=True)):
     write_audio(folder / f"{stem}{suffix}", _noise(seed, length), RATE)
   return folder
 

@@ -8,14 +8,15 @@ from music_files import RATE, noise, write
 from data_prep import musdb
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.data.records import open_shards
-from mixit_jax.data.songs import STEM_NAMES, find_songs, read_song
+from mixit_jax.data.songs import find_songs, read_song
 from mixit_jax.errors import UserError
+from mixit_jax.stems import STEMS
 
 SIZES = (f"--sample-rate={RATE}", "--seconds=2", "--hop=1", "--workers=1")
 
 
 def _write_song(folder, seed, suffix="wav", seconds=5):
-  stems = {stem: noise((seed, n), seconds) for n, stem in enumerate(STEM_NAMES)}
+  stems = {stem: noise((seed, n), seconds) for n, stem in enumerate(STEMS)}
   for stem, audio in {**stems, "mixture": sum(stems.values())}.items():
     write(folder / f"{stem}.{suffix}", audio.clip(-0.9, 0.9))
 
@@ -48,8 +49,8 @@ def test_training_songs_become_segments_per_stem(songs, tmp_path, capsys):
   manifest = _prepare(songs, out)
   assert (manifest.kind, manifest.seconds, manifest.hop_seconds) == ("musdb", 2.0, 1.0)
   assert set(manifest.splits) == {"train"}
-  assert set(manifest.splits["train"]) == set(STEM_NAMES)
-  for number, stem in enumerate(STEM_NAMES):
+  assert set(manifest.splits["train"]) == set(STEMS)
+  for number, stem in enumerate(STEMS):
     source = open_shards(out, "train", stem)
     segments = [source[index] for index in range(len(source))]
     assert {s.track for s in segments} == {"Dear, You - Comma", "Third - Song"}

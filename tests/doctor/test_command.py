@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from mixit_jax import cli, main
-from mixit_jax.doctor import forecast, run
+from mixit_jax.devices import memory
+from mixit_jax.devices.mesh import make_mesh
+from mixit_jax.doctor import forecast, requirements
+from mixit_jax.training.objectives import make_objective
 
 # ml_collections loads files in an old way.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -15,11 +18,10 @@ CONFIG = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
 from training.tiny import pretrain_config, finetune_config
-from mixit_jax.training.config import config_dict
 
 def get_config(kind):
   make = pretrain_config if kind == "pretrain" else finetune_config
-  return config_dict(make(""))
+  return make("")
 """
 
 
@@ -30,18 +32,23 @@ def config_file(tmp_path_factory):
   return file
 
 
-compiled_once = cache(forecast.compile_step)
+@cache
+def compiled_once(config):
+  mesh = make_mesh(config.mesh.fsdp)
+  return forecast.compile_step(make_objective(config, mesh), mesh)
 
 
 @pytest.fixture
 def once(monkeypatch):
   """Compiles equal steps once for all tests of this file."""
-  monkeypatch.setattr(run, "compile_step", compiled_once)
+  monkeypatch.setattr(
+    requirements, "compile_step", lambda objective, _: compiled_once(objective.config)
+  )
 
 
 def test_a_run_is_forecast_without_data(once, config_file, capsys):
   arguments = [f"--config={config_file}:finetune", "--config.run.batch=8"]
-  assert cli.main(["doctor", *arguments, "--peak-tflops=0.5", "--utilisation=40"]) == 0
+  assert cli.main(["doctor", *arguments, "--peak-tflops=0.5", "--utilization=40"]) == 0
   lines = capsys.readouterr().out.splitlines()
   assert [line.partition(":")[0] for line in lines] == [
     "ok      step compiles",
@@ -58,13 +65,13 @@ def test_a_run_is_forecast_without_data(once, config_file, capsys):
 def test_the_peak_of_an_unknown_device_is_asked_for(
   once, config_file, monkeypatch, capsys
 ):
-  monkeypatch.setattr(run, "_measured_line", lambda *_: "soon")
+  monkeypatch.setattr(requirements, "_measured_line", lambda *_: "soon")
   assert cli.main(["doctor", "--config", f"{config_file}:finetune"]) == 0
   assert "a cpu is not known, --peak-tflops tells it" in capsys.readouterr().out
 
 
 def test_a_run_that_does_not_fit_is_not_tried(once, config_file, monkeypatch, capsys):
-  monkeypatch.setattr(forecast, "_available", lambda mesh: 2**20)
+  monkeypatch.setattr(memory, "offered", lambda devices: 2**20)
   assert cli.main(["doctor", f"--config={config_file}:finetune"]) == 1
   captured = capsys.readouterr()
   lines = captured.out.splitlines()
@@ -78,10 +85,10 @@ def test_a_run_that_does_not_fit_is_not_tried(once, config_file, monkeypatch, ca
 def test_memory_that_is_gone_when_compiling_ends_the_forecast(
   config_file, monkeypatch, capsys
 ):
-  def fail(config, mesh):
+  def fail(objective, mesh):
     raise forecast.TooLargeError("too large")
 
-  monkeypatch.setattr(run, "compile_step", fail)
+  monkeypatch.setattr(requirements, "compile_step", fail)
   assert cli.main(["doctor", f"--config={config_file}:finetune"]) == 1
   assert capsys.readouterr().out.splitlines() == ["FAILED  step compiles: too large"]
 
@@ -114,8 +121,8 @@ def test_mistakes_are_the_lines_of_training(config_file, override, tmp_path, cap
   [
     (["--config=nowhere.py"], "nowhere.py"),
     (["--config.run.batch=8"], "--config.run.batch=8 needs --config"),
-    (["--config=x.py", "--utilisation=0"], "--utilisation=0"),
-    (["--utilisation=101"], "--utilisation=101"),
+    (["--config=x.py", "--utilization=0"], "--utilization=0"),
+    (["--utilization=101"], "--utilization=101"),
     (["--config=x.py", "--peak-tflops=-1"], "--peak-tflops=-1"),
     (["--config=FILE:finetune", "--config.init.run=nowhere"], "nowhere"),
     (["--config=FILE:finetune", "--workdir=w"], "workdir"),

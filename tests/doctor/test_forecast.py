@@ -1,12 +1,12 @@
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
-import numpy as np
 import pytest
 from training.tiny import finetune_config, pretrain_config
 
+from mixit_jax.devices.mesh import make_mesh, put_batch
 from mixit_jax.doctor import forecast
 from mixit_jax.doctor.forecast import (
   Memory,
@@ -17,17 +17,18 @@ from mixit_jax.doctor.forecast import (
   remedy,
   shortened,
 )
-from mixit_jax.separator.bs_locoformer import Separator
 from mixit_jax.separator.costs import step_flops
-from mixit_jax.training import source
 from mixit_jax.training.config import MeshConfig
 from mixit_jax.training.initialize import initial_state, state_layout
-from mixit_jax.training.mesh import make_mesh, put_batch
-from mixit_jax.training.steps import batch_layout
+from mixit_jax.training.objectives import make_objective
 
 
 def mesh_of(devices, fsdp=1):
-  return make_mesh(MeshConfig(fsdp=fsdp), jax.devices()[:devices])
+  return make_mesh(fsdp, jax.devices()[:devices])
+
+
+def compiled(config, mesh):
+  return compile_step(make_objective(config, mesh), mesh)
 
 
 def with_remat(remat):
@@ -40,7 +41,7 @@ def with_remat(remat):
 @pytest.fixture(scope="module")
 def programs():
   """The step with each kind of remat, on one device."""
-  return {r: compile_step(with_remat(r), mesh_of(1)) for r in ("block", "dots", "none")}
+  return {r: compiled(with_remat(r), mesh_of(1)) for r in ("block", "dots", "none")}
 
 
 def test_what_is_computed_again_need_not_be_kept(programs):
@@ -51,9 +52,8 @@ def test_what_is_computed_again_need_not_be_kept(programs):
 @pytest.mark.parametrize("devices", [1, 2])
 def test_the_forecast_of_the_state_is_the_real_state_to_the_byte(devices):
   config, mesh = with_remat("block"), mesh_of(devices, fsdp=devices)
-  separator = Separator(config.model)
-  layout = state_layout(config, separator, mesh)
-  state = initial_state(config, Path(), separator, mesh)
+  layout = state_layout(config, mesh)
+  state = initial_state(make_objective(config, mesh), Path(), mesh)
 
   def held(tree):
     """Bytes on the first device."""
@@ -68,7 +68,7 @@ def test_the_forecast_of_the_state_is_the_real_state_to_the_byte(devices):
 def test_the_plan_of_the_compiler_agrees_with_the_layouts(programs):
   program = programs["none"]
   plan = program.step.memory_analysis()
-  unused = device_bytes(program.batch["index"])  # without dropout
+  unused = device_bytes(program.batch.positions)  # without dropout
   whole = device_bytes(program.state) + device_bytes(program.batch)
   assert plan.argument_size_in_bytes == whole - unused
   memory = program.memory()
@@ -81,27 +81,28 @@ def test_the_plan_of_the_compiler_agrees_with_the_layouts(programs):
 def test_fsdp_divides_the_state_and_the_batch():
   config = pretrain_config(Path())
   model = replace(config.model, embed_dim=64, ffn_dim=64)
-  config, separator = replace(config, model=model), Separator(model)
+  config = replace(config, model=model)
   one, two = mesh_of(1), mesh_of(2, fsdp=2)
-  whole = device_bytes(state_layout(config, separator, one))
-  half = device_bytes(state_layout(config, separator, two))
+  whole = device_bytes(state_layout(config, one))
+  half = device_bytes(state_layout(config, two))
   assert whole / 2 < half < 0.52 * whole  # small leaves stay whole
-  assert device_bytes(batch_layout(config, one)) == 2 * device_bytes(
-    batch_layout(config, two)
-  )
+  examples = [
+    device_bytes(make_objective(config, mesh).batch_layout(mesh)) for mesh in (one, two)
+  ]
+  assert examples[0] == 2 * examples[1]
 
 
 @pytest.mark.parametrize("make", [pretrain_config, finetune_config])
 def test_the_layout_of_the_batch_is_that_of_real_batches(make, music):
   config, mesh = make(music), mesh_of(8, fsdp=2)
-  batches = source.train_batches(source.open_dataset(config), config, 0)
-  real = put_batch(source.device_part(next(batches)), mesh)
-  layout = batch_layout(config, mesh)
-  assert real.keys() == layout.keys()
-  for name, leaf in layout.items():
-    assert (real[name].shape, real[name].dtype) == (leaf.shape, leaf.dtype)
-    assert real[name].sharding == leaf.sharding
-  batches.close()
+  objective = make_objective(config, mesh)
+  with closing(objective.host_batches(objective.examples(), 0)) as batches:
+    real = put_batch(objective.batch(next(batches)), mesh)
+  layout = objective.batch_layout(mesh)
+  assert type(real) is type(layout)
+  for found, leaf in zip(real, layout, strict=True):
+    assert (found.shape, found.dtype) == (leaf.shape, leaf.dtype)
+    assert found.sharding == leaf.sharding
 
 
 def test_a_step_on_random_data_is_timed(programs):
@@ -174,14 +175,4 @@ def test_other_errors_of_the_device_stay_what_they_are(monkeypatch):
 
   monkeypatch.setattr(forecast, "jit_train_step", fail)
   with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
-    compile_step(with_remat("none"), mesh_of(1))
-
-
-def test_the_smallest_device_decides_what_is_available():
-  def mesh(*limits):
-    stats = [{"bytes_limit": limit} if limit else None for limit in limits]
-    devices = [SimpleNamespace(memory_stats=lambda s=s: s) for s in stats]
-    return SimpleNamespace(local_devices=np.array(devices))
-
-  assert forecast._available(mesh(7, 5)) == 5
-  assert forecast._available(mesh(None)) is None
+    compiled(with_remat("none"), mesh_of(1))

@@ -11,8 +11,8 @@ from training.tiny import STEMS
 from mixit_jax.errors import UserError
 from mixit_jax.inference.exporting import export
 from mixit_jax.inference.model import load
-from mixit_jax.separator.weights import flatten_params
-from mixit_jax.training.weights import read_weights
+from mixit_jax.weights.folder import flatten_params
+from mixit_jax.weights.runs import read_weights
 
 FORMATS = ("safetensors", "orbax", "torch")
 
@@ -46,11 +46,11 @@ def test_exported_weights_are_those_of_the_run_to_the_bit(
 
 def test_an_exported_folder_is_exported_again_in_any_format(finetuned, tmp_path):
   export(finetuned, tmp_path / "a", tensor_format="orbax")
-  export(tmp_path / "a", tmp_path / "b", licence="CC BY 4.0")
+  export(tmp_path / "a", tmp_path / "b", license="CC BY 4.0")
   export(tmp_path / "b", tmp_path / "c")
   first, last = read_weights(tmp_path / "a"), read_weights(tmp_path / "c")
   assert_same_bits(last.params, first.params)
-  assert last.card["licence"] == "CC BY 4.0"
+  assert last.card["license"] == "CC BY 4.0"
   assert last.card["training_data"] == first.card["training_data"]
   assert last.card["steps"] == first.card["steps"]
 
@@ -61,7 +61,7 @@ def test_the_card_holds_provenance_and_the_digest_of_every_file(
 ):
   skip_without_torch(tensor_format)
   out = tmp_path / "model"
-  export(finetuned, out, tensor_format=tensor_format, licence="CC BY-NC 4.0 | own")
+  export(finetuned, out, tensor_format=tensor_format, license="CC BY-NC 4.0 | own")
   text = (out / "README.md").read_text()
   files = [p for p in out.rglob("*") if p.is_file()]
   tensors = [p for p in files if p.name not in ("README.md", "config.json")]

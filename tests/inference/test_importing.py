@@ -12,10 +12,10 @@ from training.tiny import MODEL, STEMS
 from mixit_jax.errors import UserError
 from mixit_jax.inference.exporting import export
 from mixit_jax.inference.importing import find_merged_config, import_torch
-from mixit_jax.separator.bs_locoformer import Separator
+from mixit_jax.separator import separate
 from mixit_jax.separator.outputs import select_outputs
-from mixit_jax.separator.torch_weights import WINDOWS
-from mixit_jax.training.weights import read_weights
+from mixit_jax.weights.runs import read_weights
+from mixit_jax.weights.torch_weights import WINDOWS
 
 torch = pytest.importorskip("torch")
 
@@ -27,6 +27,9 @@ REST = {
   "sample_rate": MODEL.sample_rate,
 }
 MERGED = "model: {n_heads: 2, num_groups: 2}\nstft: {hop_length: 32}\nfs: 2000\n"
+
+
+compiled = jax.jit(separate, static_argnums=0)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def files(pretrained, finetuned, tmp_path_factory):
 
 def test_weights_and_their_origin_are_kept(files, finetuned, tmp_path):
   file = files / "finetuned/model.pth"
-  import_torch(file, tmp_path / "run", licence="CC BY 4.0", **REST)
+  import_torch(file, tmp_path / "run", license="CC BY 4.0", **REST)
   found, expected = read_weights(tmp_path / "run"), read_weights(finetuned)
   assert found.config == dataclasses.replace(expected.config, dtype="auto")
   jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
@@ -94,7 +97,7 @@ def test_outputs_of_imported_weights_can_be_selected(files, tmp_path):
   config, params = select_outputs(weights.params, weights.config, chosen)
   mixture = np.random.default_rng(0).standard_normal((1, 2, 1000), np.float32)
   all_outputs, selected = (
-    jax.jit(Separator(c).apply)({"params": p}, mixture)
+    compiled(c.settled("cpu"), p, mixture)
     for c, p in ((weights.config, weights.params), (config, params))
   )
   np.testing.assert_allclose(selected, all_outputs[:, chosen], atol=1e-5)
@@ -121,7 +124,7 @@ def test_exported_files_load_strictly_with_the_published_keys(files, finetuned):
   with torch.no_grad():
     expected = baseline(torch.tensor(mixture)).numpy()
   params = read_weights(finetuned).params
-  found = jax.jit(Separator(config).apply)({"params": params}, mixture)
+  found = compiled(config.settled("cpu"), params, mixture)
   error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
   assert error < 1e-4
 

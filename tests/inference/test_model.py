@@ -1,19 +1,22 @@
 """A model at work: precision, and how many chunks go together."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from training.tiny import MODEL
 
+from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.errors import UserError
-from mixit_jax.inference import batching
 from mixit_jax.inference.batching import LARGEST_BATCH, automatic_batch, chunk_bytes
-from mixit_jax.inference.model import Model, with_precision
-from mixit_jax.separator import compiled
-from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
-from mixit_jax.separator.weights import Weights
+from mixit_jax.inference.model import Model
+from mixit_jax.separator import compiled, init, separate
+from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.weights.folder import Weights
 
 CHUNK = 12 * 44100
 MEDIUM = SeparatorConfig.preset("medium", num_sources=4, dtype="bfloat16")
@@ -22,51 +25,37 @@ MEDIUM = SeparatorConfig.preset("medium", num_sources=4, dtype="bfloat16")
 @pytest.fixture(scope="module")
 def weights():
   config = dataclasses.replace(MODEL, dtype="auto", num_blocks=1)
-  mixture = np.zeros((1, 2, 1000), np.float32)
-  params = jax.jit(Separator(config).init)(jax.random.key(0), mixture)["params"]
-  return Weights(config, params)
+  return Weights(config, jax.jit(lambda key: init(config, key))(jax.random.key(0)))
 
 
-@pytest.fixture
-def memory(monkeypatch):
-  """Makes all devices accelerators with so much memory in use and in all."""
-
-  def set_memory(*stats):
-    class Device:
-      def __init__(self, stats):
-        self.memory_stats = lambda: stats
-
-    monkeypatch.setattr(batching.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(
-      batching.jax, "local_devices", lambda: [Device(one) for one in stats]
-    )
-
-  return set_memory
+def batch_for(*stats):
+  """The automatic batch on accelerators with so much memory in use and in all."""
+  devices = [SimpleNamespace(platform="gpu", memory_stats=lambda s=s: s) for s in stats]
+  mesh = SimpleNamespace(devices=np.array(devices))
+  return automatic_batch(MEDIUM.settled("gpu"), CHUNK, mesh)
 
 
 def test_a_cpu_takes_one_chunk_at_a_time():
-  assert automatic_batch(MEDIUM, CHUNK) == 1
+  assert automatic_batch(MEDIUM, CHUNK, local_mesh()) == 1
 
 
-def test_the_batch_follows_the_free_memory(memory):
+def test_the_batch_follows_the_free_memory():
   one = chunk_bytes(dataclasses.replace(MEDIUM, attention="cudnn"), CHUNK)
   found = []
   for chunks in (0.5, 2, 3.9, 4, 8, 16, 1000):
-    memory({"bytes_limit": int(chunks * one) + 2**30, "bytes_in_use": 2**30})
-    found.append(automatic_batch(MEDIUM, CHUNK))
+    limit = int(chunks * one) + 2**30
+    found.append(batch_for({"bytes_limit": limit, "bytes_in_use": 2**30}))
   assert found == [1, 1, 1, 2, 4, 8, LARGEST_BATCH]
 
 
-def test_the_fullest_device_decides(memory):
+def test_the_fullest_device_decides():
   full = {"bytes_limit": 2**36, "bytes_in_use": 2**36 - 2**20}
-  memory({"bytes_limit": 2**36}, full)
-  assert automatic_batch(MEDIUM, CHUNK) == 1
+  assert batch_for({"bytes_limit": 2**36}, full) == 1
 
 
 @pytest.mark.parametrize("stats", [None, {}, {"bytes_in_use": 5}])
-def test_a_device_that_does_not_tell_its_memory_takes_one(memory, stats):
-  memory({"bytes_limit": 2**40}, stats)
-  assert automatic_batch(MEDIUM, CHUNK) == 1
+def test_a_device_that_does_not_tell_its_memory_takes_one(stats):
+  assert batch_for({"bytes_limit": 2**40}, stats) == 1
 
 
 @pytest.mark.parametrize("sources", [4, 12])
@@ -74,11 +63,10 @@ def test_the_estimate_of_memory_covers_what_is_compiled(sources):
   config = SeparatorConfig.preset(
     "small", num_sources=sources, num_blocks=1, attention="xla"
   )
-  separator = Separator(config)
   samples = 2 * 44100
   shape = jax.ShapeDtypeStruct((1, 2, samples), np.float32)
-  params = jax.eval_shape(separator.init, jax.random.key(0), shape)
-  compiled = jax.jit(separator.apply).lower(params, shape).compile()
+  params = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+  compiled = jax.jit(separate, static_argnums=0).lower(config, params, shape).compile()
   needed = compiled.memory_analysis().temp_size_in_bytes
   assert needed < chunk_bytes(config, samples) < 20 * needed
 
@@ -113,10 +101,10 @@ def test_precision_replaces_the_type_and_nothing_else(weights):
     assert model.config == dataclasses.replace(weights.config, dtype=precision)
     assert model.weights.params is weights.params
   fused = dataclasses.replace(MEDIUM, attention="cudnn")
-  single = with_precision(Weights(fused, {}), "float32").config
+  single = Model(Weights(fused, {}), precision="float32").config
   assert single.attention == "auto"  # cuDNN's has no float32
   with pytest.raises(UserError, match="'float16' is not one of float32, bfloat16"):
-    with_precision(weights, "float16")
+    Model(weights, precision="float16")
 
 
 def test_precision_changes_the_estimates_a_little(weights):
@@ -150,10 +138,11 @@ def test_only_explicit_float32_asks_for_full_products(
 
 def test_full_products_reach_every_product_of_the_program(weights):
   def products(precision):
-    separator = Separator(dataclasses.replace(weights.config, dtype="float32"))
+    config = dataclasses.replace(weights.config, dtype="float32")
     chunks = np.zeros((1, 2, 1024), np.float32)
+    layout = NamedSharding(local_mesh(1), P())
     with jax.default_matmul_precision(precision):
-      lowered = compiled._separate.lower(separator, None, weights.params, chunks)
+      lowered = compiled._separate.lower(config, layout, weights.params, chunks)
     lines = lowered.as_text().splitlines()
     return [line for line in lines if "dot_general" in line or ".convolution(" in line]
 

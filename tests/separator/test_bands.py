@@ -27,7 +27,7 @@ def test_runs_are_of_neighbors_only():
   ],
 )
 def test_wrong_layouts_are_explained(widths, message):
-  with pytest.raises(UserError, match=f"^bands: .*{message}"):
+  with pytest.raises(UserError, match=rf"^model\.bands: .*{message}"):
     check_bands(widths, 8)
 
 

@@ -13,15 +13,16 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bandwise import fold
+from mixit_jax.separator import waveform
 from mixit_jax.separator.bs_locoformer import (
   BandSplit,
+  BSLocoformer,
   MaskDecoder,
-  Separator,
-  SeparatorConfig,
+  TFLocoformerBlock,
+  fold,
 )
-from mixit_jax.separator.layers import TFLocoformerBlock
-from mixit_jax.separator.torch_weights import from_torch
+from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.weights.torch_weights import from_torch
 
 TINY = SeparatorConfig(
   num_blocks=2,
@@ -83,7 +84,7 @@ def test_band_split_matches_reference(reference):
 
 
 def test_each_block_matches_reference(reference):
-  block = TFLocoformerBlock(reference.config.locoformer_settings())
+  block = TFLocoformerBlock(reference.config)
   apply = jax.jit(lambda params, x: block.apply({"params": params}, x, 0, None)[0])
   x, *expected = reference.features
   for index, features in enumerate(expected):
@@ -102,15 +103,13 @@ def test_masks_match_reference(reference, folded):
 
 
 def test_level_and_estimates_match_reference(reference):
-  separator = Separator(reference.config)
-
-  @jax.jit
-  def separate(params, mixture):
-    return separator.apply({"params": params}, mixture, method="separate_normalized")
-
-  estimates, scale = separate(reference.params, reference.mixture)
+  config, mixture = reference.config, reference.mixture
+  spectrogram, scale = waveform.analyze(config, mixture)
   assert relative_error(scale, reference.scale) < 1e-5
-  assert relative_error(estimates * scale[:, None, :, None], reference.estimates) < 1e-4
+  assert relative_error(spectrogram, reference.spectrogram) < 1e-5
+  separate = jax.jit(waveform.separate, static_argnums=0)
+  estimates = separate(config, reference.params, mixture)
+  assert relative_error(estimates, reference.estimates) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -125,11 +124,9 @@ def test_presets_have_the_paper_s_sizes(size, blocks, with_4_outputs, with_12_ou
   def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
-  mixture = jnp.zeros((1, 2, 4096))
   for num_sources, total in ((4, with_4_outputs), (12, with_12_outputs)):
     config = SeparatorConfig.preset(size, num_sources=num_sources)
-    init = Separator(config).init
-    params = jax.eval_shape(init, jax.random.key(0), mixture)["params"]
+    params = jax.eval_shape(lambda c=config: waveform.init(c, jax.random.key(0)))
     assert set(params) == {"band_split", "blocks", "decoder"}
     assert count(params["blocks"]) == blocks
     assert count(params) == total
@@ -137,9 +134,7 @@ def test_presets_have_the_paper_s_sizes(size, blocks, with_4_outputs, with_12_ou
 
 @pytest.fixture(scope="module")
 def params():
-  return jax.jit(Separator(TINY).init)(jax.random.key(0), jnp.zeros((1, 2, 400)))[
-    "params"
-  ]
+  return jax.jit(lambda key: waveform.init(TINY, key))(jax.random.key(0))
 
 
 def test_initial_weights_are_pytorch_s(params):
@@ -174,11 +169,9 @@ def test_blocks_start_from_different_weights(params):
 @pytest.fixture(scope="module")
 def separate():
   """Separation with and without dropout keys, compiled once for each shape."""
-  separator = Separator(dataclasses.replace(TINY, dropout=0.2, attention_dropout=0.2))
+  config = dataclasses.replace(TINY, dropout=0.2, attention_dropout=0.2)
   return jax.jit(
-    lambda params, mixture, keys=None: separator.apply(
-      {"params": params}, mixture, keys
-    )
+    lambda params, mixture, keys=None: waveform.separate(config, params, mixture, keys)
   )
 
 
@@ -210,7 +203,7 @@ def test_silence_gives_silence_and_finite_gradients(params):
   mixture = np.zeros((1, 2, 400), np.float32)
 
   def loss(params):
-    return Separator(TINY).apply({"params": params}, mixture).sum()
+    return waveform.separate(TINY, params, mixture).sum()
 
   value, gradient = jax.jit(jax.value_and_grad(loss))(params)
   assert value == 0
@@ -231,11 +224,11 @@ def test_dropout_masks_follow_from_the_key_of_the_example(separate, params):
 def test_batch_is_sharded_without_communication(params):
   mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
   batch, everywhere = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
-  separator = Separator(dataclasses.replace(TINY, dropout=0.2))
+  config = dataclasses.replace(TINY, dropout=0.2)
   mixture, keys = noise(8, 2, 200), jax.random.split(jax.random.key(0), 8)
 
   def separate(params, mixture, keys):
-    return separator.apply({"params": params}, mixture, keys)
+    return waveform.separate(config, params, mixture, keys)
 
   sharded = jax.jit(
     separate, in_shardings=(everywhere, batch, batch), out_shardings=batch
@@ -254,14 +247,14 @@ def test_batch_is_sharded_without_communication(params):
 def test_mixtures_of_another_shape_are_refused(params):
   for shape in ((1, 1, 400), (2, 400)):
     with pytest.raises(ValueError, match="expected a mixture"):
-      Separator(TINY).apply({"params": params}, jnp.zeros(shape))
+      waveform.separate(TINY, params, jnp.zeros(shape))
 
 
 @pytest.mark.parametrize(
   ("key", "value"),
   [
     ("num_blocks", 0),
-    ("embed_dim", 8.0),
+    ("embed_dim", 8.5),
     ("num_sources", True),
     ("num_heads", 3),
     ("num_groups", 5),
@@ -277,7 +270,7 @@ def test_mixtures_of_another_shape_are_refused(params):
   ],
 )
 def test_invalid_values_are_named(key, value):
-  with pytest.raises(UserError, match=f"^{key}: "):
+  with pytest.raises(UserError, match=rf"^model\.{key}\b"):
     dataclasses.replace(TINY, **{key: value})
 
 
@@ -288,13 +281,24 @@ def test_unknown_sizes_and_keys_are_named():
     SeparatorConfig.preset("small", num_spk=4)
 
 
-def test_fused_attention_is_taken_only_where_it_can_serve(monkeypatch):
+def test_fused_attention_is_taken_only_where_it_can_serve():
   config = SeparatorConfig.preset("medium", dtype="bfloat16")
-  assert config.attention_implementation() == "xla"  # no GPU here
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  assert config.attention_implementation() == "cudnn"
+  assert config.settled("cpu").attention == "xla"
+  assert config.settled("tpu").attention == "xla"
+  assert config.settled("gpu").attention == "cudnn"
   for change in ({"dtype": "float32"}, {"attention_dropout": 0.1}, {"num_heads": 64}):
     other = dataclasses.replace(config, **change)
-    assert other.attention_implementation() == "xla"
-    with pytest.raises(UserError, match=r"^attention: 'cudnn'"):
+    assert other.settled("gpu").attention == "xla"
+    with pytest.raises(UserError, match=r"^model\.attention: 'cudnn'"):
       dataclasses.replace(other, attention="cudnn")
+
+
+@pytest.mark.parametrize(
+  ("platform", "dtype"), [("cpu", "float32"), ("gpu", "bfloat16"), ("tpu", "bfloat16")]
+)
+def test_the_type_of_the_computation_is_settled_by_the_platform(platform, dtype):
+  config = dataclasses.replace(TINY, dtype="auto")
+  assert config.settled(platform).dtype == dtype
+  assert TINY.settled(platform).dtype == "float32"
+  with pytest.raises(ValueError, match="settled"):
+    BSLocoformer(config).init(jax.random.key(0), jnp.zeros((1, 2, 4, 33)))

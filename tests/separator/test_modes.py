@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
+from mixit_jax.separator import init, separate
+from mixit_jax.separator.config import SeparatorConfig
 
 TINY = SeparatorConfig(
   num_blocks=2,
@@ -38,13 +39,13 @@ class Computed(NamedTuple):
 @pytest.fixture(scope="module")
 def computed() -> dict[tuple[str, bool], Computed]:
   mixture = np.random.default_rng(0).standard_normal((2, 1, 400), np.float32)
-  params = jax.jit(Separator(TINY).init)(jax.random.key(0), mixture)["params"]
+  params = jax.jit(lambda key: init(TINY, key))(jax.random.key(0))
 
   def compute(remat: str, scan: bool) -> Computed:
     config = dataclasses.replace(TINY, remat=remat, scan_blocks=scan)
 
     def loss(params):
-      estimates = Separator(config).apply({"params": params}, mixture)
+      estimates = separate(config, params, mixture)
       return jnp.mean(jnp.abs(estimates))
 
     compiled = jax.jit(jax.value_and_grad(loss)).lower(params).compile()

@@ -1,12 +1,12 @@
 """Keeping some outputs of a model."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bs_locoformer import Separator, SeparatorConfig
+from mixit_jax.separator import init, separate
+from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.outputs import select_outputs
 
 CONFIG = SeparatorConfig(
@@ -25,8 +25,7 @@ CONFIG = SeparatorConfig(
 
 @pytest.fixture(scope="module")
 def params():
-  mixture = jnp.zeros((1, 2, 640))
-  shapes = jax.eval_shape(Separator(CONFIG).init, jax.random.key(0), mixture)["params"]
+  shapes = jax.eval_shape(lambda: init(CONFIG, jax.random.key(0)))
   draw = np.random.default_rng(0)
   return jax.tree.map(
     lambda leaf: 0.3 * draw.standard_normal(leaf.shape, np.float32), shapes
@@ -38,8 +37,9 @@ def test_selected_model_gives_the_selected_estimates(params):
   mixture = np.random.default_rng(1).standard_normal((2, 2, 640), np.float32)
   config, selected = select_outputs(params, CONFIG, outputs)
   assert config.num_sources == 4
-  every = jax.jit(Separator(CONFIG).apply)({"params": params}, mixture)
-  found = jax.jit(Separator(config).apply)({"params": selected}, mixture)
+  compiled = jax.jit(separate, static_argnums=0)
+  every = compiled(CONFIG, params, mixture)
+  found = compiled(config, selected, mixture)
   np.testing.assert_allclose(found, every[:, np.asarray(outputs)], rtol=1e-5, atol=1e-5)
   # All twelve outputs differ, so that no other selection would pass.
   distances = np.abs(every[:, :, None] - every[:, None]).max((0, 3, 4))

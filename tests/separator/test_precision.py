@@ -9,11 +9,11 @@ import pytest
 from training.tiny import stem_audio
 
 from benchmarks.fidelity import reference_weights, relative
-from mixit_jax.objectives.scores import usdr
+from mixit_jax.evaluation.scores import usdr
 from mixit_jax.objectives.snr import inactive_snr_loss
-from mixit_jax.separator.bs_locoformer import Separator
-from mixit_jax.separator.torch_weights import from_torch
-from mixit_jax.training.weights import read_weights
+from mixit_jax.separator.waveform import analyze, separate
+from mixit_jax.weights.runs import read_weights
+from mixit_jax.weights.torch_weights import from_torch
 
 
 class Result(NamedTuple):
@@ -27,14 +27,13 @@ def run(config, params, references) -> dict[str, Result]:
   mixture = references.sum(1)
 
   def compute(dtype: str) -> Result:
-    separator = Separator(dataclasses.replace(config, dtype=dtype))
+    typed = dataclasses.replace(config, dtype=dtype)
 
     def loss(params):
-      estimates, scale = separator.apply(
-        {"params": params}, mixture, method="separate_normalized"
-      )
-      scale = scale[:, None, :, None]
-      return inactive_snr_loss(references / scale, estimates).mean(), estimates * scale
+      estimates = separate(typed, params, mixture)
+      scale = analyze(typed, mixture)[1][:, None, :, None]
+      loss = inactive_snr_loss(references / scale, estimates / scale)
+      return loss.mean(), estimates
 
     (value, estimates), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(
       params

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mixit_jax.training import checkpoints
+from mixit_jax.weights import runs
 
 TESTS = Path(__file__).parent.parent
 
@@ -44,11 +44,10 @@ _CONFIG = """
 import sys
 sys.path.insert(0, {tests!r})
 from training.tiny import finetune_config, pretrain_config
-from mixit_jax.training.config import config_dict
 
 def get_config(kind):
   make = pretrain_config if kind == "mixit" else finetune_config
-  return config_dict(make({music!r}))
+  return make({music!r})
 """
 
 
@@ -188,13 +187,13 @@ def assert_same_states(one, other):
 
 def assert_same_end(run, reference):
   """Two runs have reached the same state, to the bit, and reported the same."""
-  last = checkpoints.checkpoint_steps(reference)[-1]
-  assert checkpoints.checkpoint_steps(run)[-1] == last
+  last = runs.checkpoint_steps(reference)[-1]
+  assert runs.checkpoint_steps(run)[-1] == last
   state = stored_state(run, last)
   for part in ("params", "opt_state", "ema"):
     assert any(name.startswith(f"['{part}']") for name in state)
   assert_same_states(state, stored_state(reference, last))
-  assert checkpoints.valid_losses(run) == checkpoints.valid_losses(reference)
+  assert runs.valid_losses(run) == runs.valid_losses(reference)
   for group in ("train", "valid"):
     ours, theirs = reports(run, group), reports(reference, group)
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]

@@ -8,17 +8,11 @@ import pytest
 from training.lives import stored_state
 from training.tiny import pretrain_config
 
+from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.errors import UserError
-from mixit_jax.separator.bs_locoformer import Separator
-from mixit_jax.training.checkpoints import (
-  Checkpoints,
-  checkpoint_steps,
-  choose_steps,
-  valid_losses,
-)
-from mixit_jax.training.config import MeshConfig
+from mixit_jax.training.checkpoints import Checkpoints
 from mixit_jax.training.initialize import state_layout
-from mixit_jax.training.mesh import make_mesh
+from mixit_jax.weights.runs import checkpoint_steps, choose_steps, valid_losses
 
 # TensorStore complains of arrays that are still under way when a restore has failed.
 pytestmark = pytest.mark.filterwarnings(
@@ -35,18 +29,14 @@ def run(pretrained, tmp_path):
 @functools.cache
 def layout(fsdp=1, devices=1):
   config = pretrain_config("")
-  mesh = make_mesh(MeshConfig(fsdp=fsdp), jax.devices()[:devices])
-  return state_layout(config, Separator(config.model), mesh)
+  mesh = make_mesh(fsdp, jax.devices()[:devices])
+  return state_layout(config, mesh)
 
 
 def restored(run, like=None):
   """The state that a restart goes on from, as host arrays by path."""
-  checkpoints = Checkpoints(run)
-  try:
-    state, _ = checkpoints.restore(like or layout())
-  finally:
-    checkpoints.close()
-  return state
+  with Checkpoints(run) as checkpoints:
+    return checkpoints.restore(like or layout())[0]
 
 
 def assert_is_step(state, run, step):
@@ -142,12 +132,18 @@ def test_memory_that_does_not_suffice_is_no_damage(run, monkeypatch):
   assert checkpoint_steps(run)[-1] == 8
 
 
-def test_a_damaged_validation_loss_costs_only_itself(run, pretrained, caplog):
-  (run / "checkpoints/4/metrics/metrics").write_text('{"loss": 1')
-  assert list(valid_losses(run)) == [8]
+def test_damaged_validation_losses_cost_only_themselves(run, pretrained):
+  (run / "valid_losses.json").write_text('{"4": 1')
+  assert valid_losses(run) == {}
   assert_is_step(restored(run), pretrained, 8)
-  assert "metrics is damaged and removed" in caplog.text
   assert choose_steps(run, "mean") == [8]
+
+
+def test_losses_of_checkpoints_that_are_set_aside_are_forgotten(run):
+  (run / "checkpoints/8/state/manifest.ocdbt").unlink()
+  assert sorted(valid_losses(run)) == [4, 8]
+  restored(run)
+  assert sorted(valid_losses(run)) == [4]
 
 
 @pytest.mark.parametrize(("fsdp", "devices"), [(1, 1), (1, 8), (4, 8)])
@@ -161,15 +157,13 @@ def test_a_state_is_restored_on_other_devices_to_the_bit(pretrained, fsdp, devic
 
 def test_the_best_follow_the_losses_that_are_recorded_later(run):
   state = restored(run)
-  checkpoints = Checkpoints(run, keep_latest=1, keep_best=1)
-  meta = {"data_fingerprint": ""}
-  for step, loss in ((10, -50.0), (11, float("nan")), (12, -40.0), (13, None)):
-    checkpoints.save(step, state, meta)
-    assert not checkpoints.has_loss(step)
-    if loss is not None:
-      checkpoints.record_loss(step, loss)
-      assert checkpoints.has_loss(step)
-  checkpoints.close()
+  with Checkpoints(run, keep_latest=1, keep_best=1) as checkpoints:
+    for step, loss in ((10, -50.0), (11, float("nan")), (12, -40.0), (13, None)):
+      checkpoints.save(step, state, {"data_fingerprint": ""})
+      assert not checkpoints.has_loss(step)
+      if loss is not None:
+        checkpoints.record_loss(step, loss)
+        assert checkpoints.has_loss(step)
   assert checkpoint_steps(run) == [10, 13]
   assert choose_steps(run, "best") == [10]
 
@@ -178,8 +172,7 @@ def test_what_killed_saves_have_left_is_removed(run):
   for name in ("9.orbax-checkpoint-tmp", "12.orbax-checkpoint-tmp"):
     shutil.copytree(run / "checkpoints/8", run / "checkpoints" / name)
   state = restored(run)
-  checkpoints = Checkpoints(run)
-  checkpoints.save(10, state, {})
-  checkpoints.close()
+  with Checkpoints(run) as checkpoints:
+    checkpoints.save(10, state, {})
   assert all(p.name.isdecimal() for p in (run / "checkpoints").iterdir())
   assert checkpoint_steps(run)[-1] == 10

@@ -3,9 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mixit_jax.devices.mesh import make_mesh, state_sharding
 from mixit_jax.training.checksums import checksums
-from mixit_jax.training.config import MeshConfig
-from mixit_jax.training.mesh import make_mesh, state_sharding
 
 TREE = {
   "matrix": np.random.default_rng(0).standard_normal((256, 128)).astype(np.float32),
@@ -35,6 +34,6 @@ def test_signs_that_change_in_pairs_show():
 
 @pytest.mark.parametrize("fsdp", [1, 4])
 def test_devices_do_not_matter(fsdp):
-  mesh = make_mesh(MeshConfig(fsdp=fsdp))
+  mesh = make_mesh(fsdp)
   divided = jax.device_put(TREE, state_sharding(TREE, mesh))
   assert checksums(divided) == checksums(jax.tree.map(jnp.asarray, TREE))

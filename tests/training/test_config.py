@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 from training.tiny import finetune_config, pretrain_config
 
+from mixit_jax.checked import differences
 from mixit_jax.errors import UserError
 from mixit_jax.training.config import Config
-from mixit_jax.training.values import differences
 
 
 def changed(key: str, value) -> dict:

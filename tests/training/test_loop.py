@@ -11,9 +11,9 @@ import pytest
 from training.tiny import STEMS, finetune_config, pretrain_config
 
 from mixit_jax.errors import UserError
-from mixit_jax.training import checkpoints
 from mixit_jax.training.loop import train
-from mixit_jax.training.weights import read_weights
+from mixit_jax.weights import runs
+from mixit_jax.weights.runs import read_weights
 
 
 def metrics(run, group):
@@ -24,7 +24,7 @@ def metrics(run, group):
 
 
 def leaves(run, step):
-  return jax.tree.leaves(checkpoints.load_params(run, [step]))
+  return jax.tree.leaves(runs.load_params(run, [step]))
 
 
 def with_init(config, **values):
@@ -32,8 +32,8 @@ def with_init(config, **values):
 
 
 def test_pretraining_saves_logs_and_validates(pretrained):
-  assert set(checkpoints.checkpoint_steps(pretrained)) >= {4, 6, 8}
-  assert sorted(checkpoints.valid_losses(pretrained)) == [4, 8]
+  assert set(runs.checkpoint_steps(pretrained)) >= {4, 6, 8}
+  assert sorted(runs.valid_losses(pretrained)) == [4, 8]
   assert [line["step"] for line in metrics(pretrained, "train")] == [2, 4, 6, 8]
   last = metrics(pretrained, "valid")[-1]
   assert np.isfinite([last["loss"], last["improvement_db"]]).all()
@@ -82,14 +82,12 @@ def test_a_request_to_stop_saves_and_returns(music, tmp_path, monkeypatch):
 
   monkeypatch.setattr(Telemetry, "advance", stop_at_step_3)
   train(pretrain_config(music, save_every=100), tmp_path)
-  assert checkpoints.checkpoint_steps(tmp_path) == [3]
+  assert runs.checkpoint_steps(tmp_path) == [3]
 
 
-def test_frozen_separator_trains_only_band_split_and_decoder(
-  music, pretrained, tmp_path
-):
+def test_frozen_blocks_train_only_band_split_and_decoder(music, pretrained, tmp_path):
   config = with_init(
-    finetune_config(music, steps=2, batch=8), run=str(pretrained), freeze="separator"
+    finetune_config(music, steps=2, batch=8), run=str(pretrained), freeze="blocks"
   )
   train(config, tmp_path)
   start, end = read_weights(pretrained).params, read_weights(tmp_path).params
@@ -102,14 +100,15 @@ def test_frozen_separator_trains_only_band_split_and_decoder(
 @pytest.fixture
 def poison(monkeypatch):
   """Makes every batch not finite."""
-  from mixit_jax.training import source
+  from mixit_jax.training.objectives import Pretraining
 
-  def poisoned(batch):
-    part = {k: v for k, v in batch.items() if k != "records"}
-    part["segments"] = part["segments"] * np.float32(np.nan)
-    return {**part, "index": part["index"].astype(np.uint32)}
+  batch = Pretraining.batch
 
-  monkeypatch.setattr(source, "device_part", poisoned)
+  def poisoned(self, examples):
+    found = batch(self, examples)
+    return found._replace(segments=found.segments * np.float32(np.nan))
+
+  monkeypatch.setattr(Pretraining, "batch", poisoned)
 
 
 @pytest.mark.usefixtures("poison")
@@ -193,5 +192,5 @@ def test_full_disk_for_metrics_does_not_stop_the_training(
 
   monkeypatch.setattr(Telemetry, "_write_line", full)
   train(pretrain_config(music, steps=2), tmp_path)
-  assert checkpoints.checkpoint_steps(tmp_path) == [2]
+  assert runs.checkpoint_steps(tmp_path) == [2]
   assert caplog.text.count("metrics cannot be written") == 1

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 from training.lives import Life, live, reports
 
-from mixit_jax.training.checkpoints import checkpoint_steps, valid_losses
+from mixit_jax.weights.runs import checkpoint_steps, valid_losses
 
 BASE = {"valid.media": 0}
 

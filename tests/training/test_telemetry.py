@@ -1,5 +1,7 @@
 import json
 
+from training.tiny import pretrain_config
+
 from mixit_jax.training.telemetry import Telemetry
 
 
@@ -9,7 +11,7 @@ def written(workdir):
 
 
 def report(workdir, first, last, validated=True):
-  telemetry = Telemetry(workdir, 8, first, validated)
+  telemetry = Telemetry(workdir, pretrain_config(""), first, validated)
   for step in range(first + 1, last + 1):
     telemetry.scalars("train", step, {"loss": 1.0})
     if step % 2 == 0:

@@ -2,7 +2,7 @@ import dataclasses
 import json
 
 import pytest
-from training.tiny import pretrain_config
+from training.tiny import finetune_config, pretrain_config
 
 from mixit_jax.errors import UserError
 from mixit_jax.training.workdir import claim_workdir, stored_config
@@ -68,3 +68,12 @@ def test_a_file_or_a_foreign_folder_of_checkpoints_is_refused(tmp_path):
   (tmp_path / "other/checkpoints/3").mkdir(parents=True)
   with pytest.raises(UserError, match=r"no config\.json"):
     claim_workdir(tmp_path / "other", pretrain_config("shards"))
+
+
+def test_the_former_word_for_frozen_blocks_is_still_read(tmp_path):
+  config = finetune_config("shards").changed(init={"freeze": "blocks"})
+  claim_workdir(tmp_path, config)
+  file = tmp_path / "config.json"
+  file.write_text(file.read_text().replace('"blocks"', '"separator"'))
+  assert stored_config(tmp_path) == config
+  claim_workdir(tmp_path, config)

@@ -7,7 +7,7 @@ import numpy as np
 
 from mixit_jax.audio.files import write_audio
 from mixit_jax.data.records import Manifest, Segment, encode_segment, write_shard
-from mixit_jax.separator.bs_locoformer import SeparatorConfig
+from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.training.config import (
   Config,
   DataConfig,

@@ -1,0 +1,1 @@
+"""Devices: processes, mesh, memory and peaks."""

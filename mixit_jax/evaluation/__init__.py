@@ -1,0 +1,1 @@
+"""Scores, channel selection and their tables."""

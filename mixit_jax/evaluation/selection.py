@@ -1,0 +1,59 @@
+"""Channel selection on songs: which outputs of a pre-trained model are the stems."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mixit_jax.data.songs import read_song, song_chunks
+from mixit_jax.evaluation.channels import ChannelSelection, vote_channels
+from mixit_jax.separator.compiled import SeparateChunks
+from mixit_jax.separator.config import SeparatorConfig
+
+# Chunks that are separated together.
+_BATCH = 4
+
+
+def select_channels(
+  separate: SeparateChunks,
+  config: SeparatorConfig,
+  songs: Sequence[Path],
+  stems: Sequence[str],
+  seconds: float = 6.0,
+  batch: int = _BATCH,
+  progress: Callable[[str], None] = lambda _: None,
+) -> ChannelSelection:
+  """Matches the model's outputs with the stems of whole songs (paper 4.3).
+
+  Args:
+    separate: separation of chunks [B, C, L] into [B, M, C, L].
+    config: configuration of the model.
+    songs: folders of songs with stems, the validation songs in the paper.
+    stems: names of the stems.
+    seconds: length of the chunks.
+    batch: chunks that are separated together.
+    progress: called with the name of each song.
+
+  Raises:
+    UserError: A song cannot be read, a stem never sounds, or there are fewer outputs
+      than stems.
+  """
+  length = round(seconds * config.sample_rate)
+
+  def chunks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for folder in songs:
+      progress(folder.name)
+      song = read_song(folder, stems, config.sample_rate, config.num_channels)
+      pairs = list(song_chunks(song, length, length))
+      for first in range(0, len(pairs), batch):
+        part = pairs[first : first + batch]
+        # Always the same shape, so that it is compiled once.
+        mixtures = np.stack([mixture for _, mixture in part])
+        padding = ((0, batch - len(part)), (0, 0), (0, 0))
+        estimates = np.asarray(separate(np.pad(mixtures, padding)))
+        yield from (
+          (references, estimate)
+          for (references, _), estimate in zip(part, estimates, strict=False)
+        )
+
+  return vote_channels(chunks(), stems)

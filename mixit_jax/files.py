@@ -1,0 +1,108 @@
+"""Files and folders that appear whole or not at all, and JSON documents."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mixit_jax.errors import UserError, one_line
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+  """Yield a hidden path beside `path` that takes its place at the end.
+
+  The folder is made where it is missing. After an error `path` is as it was, and
+  nothing is left beside it.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    yield temporary
+    temporary.replace(path)
+  finally:
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Write a JSON document atomically.
+
+  Raises:
+    UserError: The disk is full, or nothing may be written there.
+  """
+  # File names that are not UTF-8 hold surrogates: JSON's escapes, as it happens.
+  text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+  try:
+    with replacing(path) as temporary:
+      temporary.write_text(text, "utf-8", "backslashreplace")
+  except OSError as error:
+    raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+  """Read a JSON document that holds an object.
+
+  Raises:
+    UserError: The file is missing, is not JSON, or holds something else.
+  """
+  try:
+    document = json.loads(path.read_text("utf-8"))
+  except OSError as error:
+    raise UserError(f"{path} cannot be read: {error.strerror}") from error
+  except ValueError as error:
+    raise UserError(f"{path} is not valid JSON ({one_line(error)})") from error
+  if not isinstance(document, dict):
+    raise UserError(f"{path} does not hold a JSON object")
+  return document
+
+
+def nan_to_null(value: Any) -> Any:
+  """Replace NaN and infinity, which JSON does not know, by None at any depth."""
+  if isinstance(value, dict):
+    return {key: nan_to_null(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [nan_to_null(item) for item in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_vacant(folder: Path) -> None:
+  """Raise a UserError unless a folder is empty or does not exist yet."""
+  if folder.is_dir():
+    if any(folder.iterdir()):
+      raise UserError(f"--out={folder} holds files already; name a new or empty folder")
+  elif folder.exists():
+    raise UserError(f"--out={folder} is a file; name a new or empty folder")
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+  """Yield a temporary folder beside `folder` that takes its place at the end.
+
+  After an error nothing is left, and `folder` is as it was.
+
+  Raises:
+    UserError: The folder holds files already, or cannot be written.
+  """
+  check_vacant(folder)
+  target = folder.resolve()
+  temporary = target.with_name(f".{target.name}.{os.getpid()}")
+  try:
+    temporary.mkdir(parents=True)
+    yield temporary
+    temporary.replace(target)
+  except OSError as error:
+    raise UserError(f"{folder} cannot be written ({error})") from error
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sha256(file: Path) -> str:
+  """Return the SHA-256 of a file's content as hexadecimal digits."""
+  with file.open("rb") as stream:
+    return hashlib.file_digest(stream, "sha256").hexdigest()

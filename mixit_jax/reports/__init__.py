@@ -1,1 +1,0 @@
-"""Result tables for people and programs."""

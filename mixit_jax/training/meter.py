@@ -1,0 +1,65 @@
+"""Speed, waiting time and memory of a run."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+from jax.sharding import Mesh
+
+from mixit_jax.devices import memory
+from mixit_jax.devices.peaks import peak_flops
+from mixit_jax.separator.costs import step_flops
+from mixit_jax.training.config import Config
+
+
+class Meter:
+  """Speed, waiting time and memory since the last reading."""
+
+  def __init__(self, config: Config, mesh: Mesh):
+    self._batch = config.run.batch
+    self._flops = step_flops(
+      config.model, config.example_samples, self._batch, config.frozen
+    )
+    peaks = [peak_flops(device) or 0.0 for device in mesh.devices.flat]
+    self._peak = sum(peaks) if all(peaks) else None
+    self.pause()
+
+  def pause(self) -> None:
+    """Forget the time until now, e.g. that of a validation."""
+    self._begun = time.perf_counter()
+    self._steps = 0
+    self._waited = 0.0
+
+  @contextmanager
+  def waiting(self) -> Iterator[None]:
+    """Count the time of the block as waiting for data."""
+    begun = time.perf_counter()
+    yield
+    self._waited += time.perf_counter() - begun
+
+  def count_step(self) -> None:
+    """Count a step."""
+    self._steps += 1
+
+  def read(self) -> dict[str, float]:
+    """Return the values since the last reading, which then starts anew.
+
+    FLOP/s are those of the model over all devices: what is computed again to save
+    memory does not count. Their share of the peak is left out where the peak is not
+    known.
+    """
+    elapsed = max(time.perf_counter() - self._begun, 1e-9)
+    flops = self._steps * self._flops / elapsed
+    values = {
+      "examples_per_second": self._steps * self._batch / elapsed,
+      "flops_per_second": flops,
+      "seconds_per_step": elapsed / max(self._steps, 1),
+      "seconds_waiting_for_data": self._waited,
+      "share_waiting_for_data": self._waited / elapsed,
+      "memory_gib": memory.peak(jax.local_devices()) / 2**30,
+    }
+    if self._peak is not None:
+      values["share_of_peak"] = flops / self._peak
+    self.pause()
+    return values

@@ -1,0 +1,185 @@
+"""One training step and one validation step, as pure functions for `jit`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from mixit_jax.devices.mesh import BATCH_AXES, replicated, state_sharding
+from mixit_jax.training.config import Config
+from mixit_jax.training.losses import Losses, example_keys
+from mixit_jax.training.objectives import Batch, Objective
+from mixit_jax.training.optimizer import learning_rate, make_optimizer
+from mixit_jax.training.state import Params, TrainState, split_params
+
+# Trainable parameters, state of the optimizer, running mean.
+Moving = tuple[Params, Any, Params | None]
+Loss = Callable[[Params, Any, jax.Array | None], Losses]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_train_step(
+  loss: Loss,
+  optimizer: optax.GradientTransformation,
+  config: Config,
+  mesh: Mesh | None = None,
+) -> TrainStep:
+  """Make the update of one step.
+
+  The batch is divided into `run.accumulation` parts whose mean gradient makes one
+  update, so their number changes memory, not results. Dropout is drawn from (seed,
+  index of the example). A non-finite loss or gradient leaves parameters and optimizer
+  as they are and is counted.
+
+  Args:
+    loss: function of parameters, batch and dropout keys, see `losses`.
+    optimizer: over the trainable parameters.
+    config: the run's configuration.
+    mesh: devices that hold state and batch; None on a single device.
+
+  Returns:
+    Function of (state, batch) to the next state and metrics, each a scalar or [N].
+  """
+  frozen, run = config.frozen, config.run
+  dropout = max(config.model.dropout, config.model.attention_dropout) > 0
+
+  def gradients(params: Params, batch: Batch) -> tuple[Params, dict[str, jax.Array]]:
+    trainable, fixed = split_params(params, frozen)
+
+    def mean_loss(trainable: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
+      keys = example_keys(run.seed, batch.positions) if dropout else None
+      values, metrics = loss({**trainable, **fixed}, batch, keys)
+      return jnp.mean(values), jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+
+    (value, metrics), grads = jax.value_and_grad(mean_loss, has_aux=True)(trainable)
+    return grads, {"loss": value, **metrics}
+
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    params = state.params if mesh is None else _gather(state.params, mesh)
+    grads, metrics = _accumulate(gradients, params, batch, run.accumulation, mesh)
+    if mesh is not None:
+      grads = jax.lax.with_sharding_constraint(grads, state_sharding(grads, mesh))
+    grad_norm = optax.tree.norm(grads)
+    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
+
+    trainable, fixed = split_params(state.params, frozen)
+
+    def update(moving: Moving) -> Moving:
+      trainable, opt_state, ema = moving
+      updates, opt_state = optimizer.update(grads, opt_state, trainable)
+      trainable = optax.apply_updates(trainable, updates)
+      ema = _running_mean(ema, {**trainable, **fixed}, config.optimizer.ema)
+      return trainable, opt_state, ema
+
+    # A branch: where every leaf is chosen, XLA on CPU copies the old averages first.
+    moving = trainable, state.opt_state, state.ema
+    trainable, opt_state, ema = jax.lax.cond(finite, update, lambda x: x, moving)
+    skipped = 1 - finite.astype(jnp.int32)
+    rate = learning_rate(
+      state.step - state.skipped, config.optimizer, run.steps_per_epoch
+    )
+    next_state = TrainState(
+      step=state.step + 1,
+      params={**trainable, **fixed},
+      opt_state=opt_state,
+      ema=ema,
+      skipped=state.skipped + skipped,
+      skipped_in_row=(state.skipped_in_row + 1) * skipped,
+    )
+    return next_state, {
+      **metrics,
+      "grad_norm": grad_norm,
+      "learning_rate": rate,
+      "skipped_steps": next_state.skipped,
+      "skipped_in_row": next_state.skipped_in_row,
+    }
+
+  return step
+
+
+def jit_train_step(
+  objective: Objective, mesh: Mesh, state: TrainState
+) -> jax.stages.Wrapped:
+  """Compile the update of a run's step: sharded, its state donated.
+
+  Args:
+    objective: of the run.
+    mesh: devices that hold state and batch.
+    state: the run's state, or its layout.
+  """
+  config = objective.config
+  optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
+  return jax.jit(
+    make_train_step(objective.loss, optimizer, config, mesh),
+    donate_argnums=0,
+    out_shardings=(state_sharding(state, mesh), None),
+  )
+
+
+def make_valid_step(
+  loss: Loss,
+) -> Callable[[Params, Batch, jax.Array], dict[str, jax.Array]]:
+  """Make the sums over a validation batch, without dropout.
+
+  Returns:
+    Function of (params, batch, weights [B]) to sums over the batch of loss and
+    metrics, each example times its weight, and the sum of the weights. A weight of 0
+    takes padding out.
+  """
+
+  def step(params: Params, batch: Batch, weights: jax.Array) -> dict[str, jax.Array]:
+    values, metrics = loss(params, batch, None)
+
+    def weighted(x: jax.Array) -> jax.Array:
+      w = weights.reshape(-1, *(1,) * (x.ndim - 1))
+      return jnp.sum(jnp.where(w > 0, w * x, 0.0), axis=0)
+
+    sums = jax.tree.map(weighted, {"loss": values, **metrics})
+    return {**sums, "weight": jnp.sum(weights)}
+
+  return step
+
+
+def _gather(params: Params, mesh: Mesh) -> Params:
+  """Parameters whole on every device: they travel, the larger activations do not."""
+  return jax.lax.with_sharding_constraint(params, replicated(mesh))
+
+
+def _accumulate(
+  gradients: Callable[[Params, Batch], tuple[Params, dict[str, jax.Array]]],
+  params: Params,
+  batch: Batch,
+  parts: int,
+  mesh: Mesh | None,
+) -> tuple[Params, dict[str, jax.Array]]:
+  """Mean gradients and metrics over equal parts of the batch, one after the other."""
+  if parts == 1:
+    return gradients(params, batch)
+
+  def divide(x: jax.Array) -> jax.Array:
+    # Every part takes examples from every device, so none has to move.
+    x = jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
+    if mesh is not None:
+      x = jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P(None, BATCH_AXES)))
+    return x
+
+  def add(total: Any, part: Batch) -> tuple[Any, None]:
+    return jax.tree.map(jnp.add, total, gradients(params, part)), None
+
+  divided = jax.tree.map(divide, batch)
+  first = jax.tree.map(lambda x: x[0], divided)
+  zeros = jax.tree.map(
+    lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, params, first)
+  )
+  total, _ = jax.lax.scan(add, zeros, divided)
+  return jax.tree.map(lambda x: x / parts, total)
+
+
+def _running_mean(mean: Params | None, params: Params, decay: float) -> Params | None:
+  if mean is None:
+    return None
+  return jax.tree.map(lambda m, p: decay * m + (1 - decay) * p, mean, params)

@@ -1,0 +1,253 @@
+"""Weights of any origin: a run's checkpoints or a folder of weights.
+
+A run's working directory holds `config.json`, `valid_losses.json` and `checkpoints/`,
+one folder for each step. Reading them needs nothing of the training.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mixit_jax.checked import build
+from mixit_jax.errors import UserError, one_line
+from mixit_jax.files import read_json
+from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.version import __version__
+from mixit_jax.weights.folder import (
+  Weights,
+  format_of,
+  load_description,
+  load_weights,
+  restore_tree,
+)
+
+RUN_FORMAT = "mixit_jax run"
+CONFIG_FILE = "config.json"
+LOSSES_FILE = "valid_losses.json"
+CHECKPOINTS = "checkpoints"
+
+# Of the best checkpoints, whose mean the paper uses, where a run does not say.
+_BEST = 5
+
+
+class RunError(UserError):
+  """A run that cannot be used."""
+
+
+def read_weights(folder: Path, which: str = "mean") -> Weights:
+  """Read weights of a run or of a folder of weights.
+
+  Args:
+    folder: working directory of a run, or a folder of exported or imported weights.
+    which: for a run, "mean" (of the best checkpoints, the paper's way), "best",
+      "latest", "ema" or a step. A folder of weights has only one set.
+
+  Raises:
+    UserError: The folder is neither, or its files are missing or damaged.
+  """
+  folder = Path(folder)
+  weights = describe_weights(folder, which)
+  if format_of(folder):
+    return load_weights(folder)
+  params = load_params(folder, weights.card["steps"], ema=which == "ema")
+  return dataclasses.replace(weights, params=params)
+
+
+def describe_weights(folder: Path, which: str = "mean") -> Weights:
+  """Tell what `read_weights` would read, but for the parameters: nothing is loaded.
+
+  Raises:
+    UserError: The folder is neither a run nor a folder of weights, or lacks these.
+  """
+  folder = Path(folder)
+  if not folder.is_dir():
+    raise RunError(f"{folder} does not exist; name a run or a folder of weights")
+  if format_of(folder):
+    return load_description(folder)
+  run = describe_run(folder)
+  steps = choose_steps(folder, which, run.keep_best)
+  if which == "ema" and not run.ema:
+    raise RunError(
+      f"{folder} keeps no running mean of its parameters (optimizer.ema was 0); choose "
+      "other weights"
+    )
+  card = {"run": str(folder), "weights": which, "steps": steps, **run.card}
+  return Weights(run.model, {}, run.stems, card)
+
+
+class RunDescription(NamedTuple):
+  """What a run's `config.json` says of its weights.
+
+  Attributes:
+    model: configuration of the separator.
+    stems: names of its outputs, or None.
+    card: objective, training data and what it started from.
+    keep_best: best checkpoints that the run keeps.
+    ema: whether it keeps a running mean of its parameters.
+  """
+
+  model: SeparatorConfig
+  stems: tuple[str, ...] | None
+  card: dict[str, Any]
+  keep_best: int
+  ema: bool
+
+
+def describe_run(run: Path) -> RunDescription:
+  """Read what a run's `config.json` says of its weights.
+
+  Raises:
+    RunError: The folder is no run.
+  """
+  document = read_document(run)
+  values = document["config"]
+  try:
+    objective, data = values["objective"]["kind"], values["data"]
+    return RunDescription(
+      model=build(SeparatorConfig, values["model"]),
+      stems=tuple(data["stems"]) if objective == "stems" else None,
+      card={
+        "objective": objective,
+        "training_data": data["shards"],
+        "init": values["init"]["run"],
+      },
+      keep_best=values["run"].get("keep_best", _BEST),
+      ema=bool(values["optimizer"].get("ema")),
+    )
+  except (KeyError, TypeError, AttributeError, UserError) as error:
+    raise unusable(run, document, error) from error
+
+
+def read_document(run: Path) -> dict[str, Any]:
+  """Read a run's `config.json`: format, version and config, as plain values.
+
+  Raises:
+    RunError: The folder is no run.
+  """
+  file = Path(run) / CONFIG_FILE
+  if not file.is_file():
+    raise RunError(f"{run} is no run: it has no {CONFIG_FILE}")
+  document = read_json(file)
+  if document.get("format") != RUN_FORMAT or "config" not in document:
+    raise RunError(f"{file} does not describe a run of mixit_jax")
+  return document
+
+
+def unusable(run: Path, document: Mapping[str, Any], reason: Exception) -> RunError:
+  """Say that a run is of another version than this one can use."""
+  return RunError(
+    f"{Path(run) / CONFIG_FILE} was written by version {document.get('version')} and "
+    f"cannot be used by version {__version__}: {one_line(reason)}"
+  )
+
+
+def checkpoint_steps(run: Path) -> list[int]:
+  """List the steps of the finished checkpoints of a run, ascending."""
+  folder = Path(run) / CHECKPOINTS
+  if not folder.is_dir():
+    return []
+  # A checkpoint folder gets its plain number as name only when it is complete.
+  return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal())
+
+
+def valid_losses(run: Path) -> dict[int, float]:
+  """Read the validation loss of each step that has one, NaN where it was not finite."""
+  losses = {
+    step: loss
+    for step in checkpoint_steps(run)
+    if (loss := _loss_in_checkpoint(run, step)) is not None
+  }
+  try:
+    stored = read_json(Path(run) / LOSSES_FILE)
+    losses |= {int(k): math.nan if v is None else float(v) for k, v in stored.items()}
+  except (UserError, ValueError, TypeError):
+    pass  # missing or damaged: the losses of a validation are found anew
+  return losses
+
+
+def _loss_in_checkpoint(run: Path, step: int) -> float | None:
+  """Read a loss where version 0.1 kept it, or return None."""
+  file = Path(run) / CHECKPOINTS / str(step) / "metrics" / "metrics"
+  try:
+    return float(read_json(file)["loss"])
+  except (UserError, ValueError, KeyError, TypeError):
+    return None
+
+
+def choose_steps(run: Path, weights: str, best: int = _BEST) -> list[int]:
+  """Choose the steps whose parameters the named weights are the mean of.
+
+  Args:
+    run: working directory of a run.
+    weights: "mean" (of the best checkpoints, the paper's way; the latest one where no
+      validation has been), "best", "latest", "ema" or a step.
+    best: how many of the best make the mean.
+
+  Raises:
+    RunError: There is no such checkpoint.
+  """
+  steps = checkpoint_steps(run)
+  if not steps:
+    raise RunError(f"{run} holds no checkpoint; has the run saved one yet?")
+  if weights in ("latest", "ema"):
+    return steps[-1:]
+  if weights in ("mean", "best"):
+    losses = valid_losses(run)
+    finite = [step for step in steps if math.isfinite(losses.get(step, math.nan))]
+    ranked = sorted(finite, key=losses.__getitem__) or steps[-1:]
+    return sorted(ranked[: best if weights == "mean" else 1])
+  if weights.isdecimal() and int(weights) in steps:
+    return [int(weights)]
+  raise RunError(
+    f'no weights "{weights}" in {run}; choose mean, best, latest, ema or one of the '
+    f"steps {', '.join(map(str, steps))}"
+  )
+
+
+def load_params(run: Path, steps: Sequence[int], ema: bool = False) -> dict[str, Any]:
+  """Read the mean of the parameters of some checkpoints, as host arrays.
+
+  Args:
+    run: working directory of a run.
+    steps: checkpoints to average.
+    ema: take the running mean of the parameters instead of the parameters.
+
+  Raises:
+    RunError: A checkpoint is damaged, or the run keeps no running mean.
+  """
+  total: Any = None
+  for step in steps:
+    params = _load_params(Path(run) / CHECKPOINTS / str(step), ema)
+    if total is None:
+      total = jax.tree.map(lambda x: x.astype(np.float64), params)
+    else:
+      total = jax.tree.map(np.add, total, params)
+  return jax.tree.map(lambda x: (x / len(steps)).astype(np.float32), total)
+
+
+def _load_params(checkpoint: Path, ema: bool) -> dict[str, Any]:
+  name = "ema" if ema else "params"
+  try:
+    return restore_tree(checkpoint / "state", name)
+  except Exception as error:  # Orbax and TensorStore raise many kinds
+    if isinstance(error, KeyError) and error.args == (name,):
+      raise RunError(
+        f"{checkpoint} keeps no running mean of its parameters (optimizer.ema was "
+        "0); choose other weights"
+      ) from error
+    raise RunError(
+      f"{checkpoint} is damaged ({storage_reason(error)}); choose other weights"
+    ) from error
+
+
+def storage_reason(error: Exception) -> str:
+  """Say what is wrong: of TensorStore's long messages what the system says."""
+  _, colon, rest = str(error).partition(" [os_error_code")
+  if colon:
+    return str(error)[: -len(colon + rest)].rpartition(": ")[2]
+  return one_line(error)[:200]
