@@ -4,6 +4,7 @@ How files are decoded stands in `decoding`.
 """
 
 import contextlib
+import math
 import shutil
 import uuid
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 from mixit_jax.audio.decoding import AudioError, decode, one_line
 from mixit_jax.errors import UserError
@@ -90,7 +92,7 @@ def resample(audio: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
   """Resample audio with the high-quality band-limited filter of soxr.
 
   Args:
-    audio: Audio of shape [C, L].
+    audio: Audio of shape [C, L], float32.
     rate_in: Its sample rate in Hz.
     rate_out: The sample rate wanted.
 
@@ -100,11 +102,12 @@ def resample(audio: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
   """
   if rate_in == rate_out:
     return audio
-  import librosa  # takes seconds to import, and most files need no resampling
-
-  return librosa.resample(
-    audio, orig_sr=rate_in, target_sr=rate_out, res_type="soxr_hq"
-  )
+  # The product of floats, as librosa has it: lengths stay those of prepared data.
+  length = math.ceil(audio.shape[1] * (rate_out / rate_in))
+  resampled = soxr.resample(audio.T, rate_in, rate_out, quality="HQ")[:length].T
+  whole = np.zeros((len(audio), length), np.float32)
+  whole[:, : resampled.shape[1]] = resampled  # soxr rounds: it can be one short
+  return whole
 
 
 def write_audio(
