@@ -61,8 +61,7 @@ class SongCopy:
       except AudioError as error:
         shutil.rmtree(unfinished)
         name = f"{self.source.parent.name}/{self.source.name}/{file}"
-        reason = str(error).removeprefix(f"{path}: ")
-        skipped = {"file": printable(name), "reason": printable(reason)}
+        skipped = {"file": printable(name), "reason": printable(error.reason)}
         write_json(self._report_path, {"skipped": [skipped]})
         return
       _copy_audio(path, audio, rate, unfinished, self.sample_rate)
@@ -111,7 +110,7 @@ def _copy_audio(
     if not _pack(source, target):
       shutil.copyfile(source, folder / source.name)
   except (soundfile.SoundFileError, OSError) as error:
-    raise AudioError(f"{source}: cannot be copied to {target} ({error})") from error
+    raise AudioError(source, f"cannot be copied to {target} ({error})") from error
 
 
 def _pack(source: Path, target: Path) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mixit_jax.errors import UserError
+from mixit_jax.audio.files import AudioError
 
 MAX_DEATHS = 3
 
@@ -34,11 +34,11 @@ class DeathLog:
     """Notes that the track is open, until the block ends in whatever way.
 
     Raises:
-      UserError: if processes died at this track too often; the block is not run.
+      AudioError: if processes died at this track too often; the block is not run.
     """
     deaths = self._counts.get(track, 0)
     if deaths >= MAX_DEATHS:
-      raise UserError(f"{track}: the process died {deaths} times while it was open")
+      raise AudioError(track, f"the process died {deaths} times while it was open")
     self._counts[track] = deaths + 1
     self._save()
     try:

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep.shards import ShardPlace, printable, read_report, write_tracks
 from mixit_jax.audio.activity import active_segments, is_mostly_silent, segment_starts
-from mixit_jax.audio.files import decode, read_audio, resample
+from mixit_jax.audio.files import AudioError, decode, read_audio, resample
 from mixit_jax.data.records import Codec, Segment, encode_segment
 from mixit_jax.errors import UserError
 
@@ -111,27 +111,28 @@ class MusicShard:
     samples, rate = self.cut.samples, self.cut.sample_rate
     starts = segment_starts(audio.shape[1], samples, round(self.cut.hop * rate))
     if not starts:
-      raise UserError(
-        f"{track}: its {audio.shape[1] / rate:.2f} s are shorter than a segment of"
-        f" {self.cut.seconds:g} s"
+      raise AudioError(
+        track,
+        f"its {audio.shape[1] / rate:.2f} s are shorter than a segment of"
+        f" {self.cut.seconds:g} s",
       )
     kept = [s for s in starts if not is_mostly_silent(audio[:, s : s + samples], rate)]
     if not kept:
-      raise UserError(f"{track}: all of its {len(starts)} segments are mostly silent")
+      raise AudioError(track, f"all of its {len(starts)} segments are mostly silent")
     yield from self.cut.records(track, audio, kept)
 
 
 def _check_format(
   track: str, channels: int, rate: int, least_rate: int, strict: bool
 ) -> None:
-  """Raises a UserError for a file with the wrong channels, or a too low rate."""
+  """Raises an AudioError for a file with the wrong channels, or a too low rate."""
   allowed = (NUM_CHANNELS,) if strict else (1, NUM_CHANNELS)
   if channels not in allowed:
     wanted = "stereo" if strict else "mono or stereo"
-    raise UserError(f"{track}: has {channels} channel(s), only {wanted} is accepted")
+    raise AudioError(track, f"has {channels} channel(s), only {wanted} is accepted")
   if strict and rate < least_rate:
-    raise UserError(
-      f"{track}: has a sample rate of {rate} Hz, at least {least_rate} Hz is accepted"
+    raise AudioError(
+      track, f"has a sample rate of {rate} Hz, at least {least_rate} Hz is accepted"
     )
 
 
@@ -164,11 +165,11 @@ class StemShard:
     try:
       with quiet_decoders():
         audio = read_audio(self.folder / file, rate, NUM_CHANNELS)
-    except UserError as error:
-      raise UserError(str(error).replace(str(self.folder / file), file)) from error
+    except AudioError as error:
+      raise AudioError(file, error.reason) from error
     starts, _ = active_segments(audio, rate, self.cut.seconds, self.cut.hop)
     if not starts:
-      raise UserError(f"{file}: {SILENT_STEM}")
+      raise AudioError(file, SILENT_STEM)
     yield from self.cut.records(Path(file).parent.name, audio, starts)
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from data_prep.deaths import DeathLog
 from data_prep.preparation import read_json, write_json
+from mixit_jax.audio.files import AudioError
 from mixit_jax.data.manifest import ShardEntry, SkippedFile
 from mixit_jax.data.records import write_shard
 from mixit_jax.errors import UserError
@@ -100,7 +101,7 @@ def write_tracks(
   Args:
     place: where the shard belongs.
     tracks: names of the tracks.
-    cut: gives the records of a track; it raises a UserError for a track that cannot
+    cut: gives the records of a track; it raises an AudioError for a track that cannot
       be used, before it gives any.
 
   Raises:
@@ -117,9 +118,8 @@ def write_tracks(
       try:
         with deaths.watch(track):
           yield from cut(track)
-      except UserError as error:
-        reason = str(error).removeprefix(f"{track}: ")
-        skipped.append({"file": printable(track), "reason": printable(reason)})
+      except AudioError as error:
+        skipped.append({"file": printable(track), "reason": printable(error.reason)})
       except MemoryError:
         reason = "does not fit into memory"
         skipped.append({"file": printable(track), "reason": reason})

@@ -2,7 +2,8 @@
 
 soundfile decodes WAV, FLAC, MP3, Ogg and others; what it cannot open (M4A, AAC, WMA)
 is left to PyAV, where the optional extra `formats` is installed. Headers are not
-believed: the length is what the decoder delivers.
+believed: the length is what the decoder delivers, and the scanners tell whether that
+is all. Why soundfile comes first stands in docs/formats.md.
 """
 
 import contextlib
@@ -13,19 +14,33 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mixit_jax.audio import flac, mp3, ogg
+from mixit_jax.audio.scanners import flac, mp3, ogg
 from mixit_jax.errors import UserError
 
 _BLOCK = 1 << 18  # values decoded at once
 _RATES = range(1_000, 1_000_000)  # Hz; others come from broken headers
 # Formats whose frames can be counted, and more samples than their decoders trim.
 _FRAMED = {"FLAC": (flac, 0), "MP3": (mp3, 8 * 1152)}
-_MOST_AV_CHANNELS = 8  # PyAV crashes with more
+_ID3V1_BYTES = 128  # of a tag at the end of a file
+_REMEDY = "get another copy"
 _NO_OTHER_FILES = {"protocol_whitelist": ""}  # a playlist must not open its entries
 
 
 class AudioError(UserError):
-  """An audio file that cannot be read, used or written; the message names it."""
+  """An audio file that cannot be read, used or written.
+
+  Attributes:
+    file: How the file is named.
+    reason: What is wrong with it, in one line.
+  """
+
+  def __init__(self, file: Path | str, reason: str):
+    super().__init__(str(file), reason)  # both, so that it can be pickled
+    self.file = str(file)
+    self.reason = reason
+
+  def __str__(self) -> str:
+    return f"{self.file}: {self.reason}"
 
 
 class _Stream(soundfile.SoundFile):
@@ -36,15 +51,15 @@ class _Stream(soundfile.SoundFile):
   """
 
   def seekable(self) -> bool:
-    """Keeps soundfile from seeking."""
+    """Keep soundfile from seeking."""
     return False
 
 
 def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
-  """Decodes a file as it is, with its own rate and its own channels.
+  """Decode a file as it is, with its own rate and its own channels.
 
   Nothing is guessed or patched: a file with an error inside is refused. A file that
-  was cut gives what it holds, if the decoder makes no error of it (MP3, WAV).
+  was cut gives what it holds, if the decoder makes no error of it (MP3, Ogg, WAV).
 
   Args:
     source: Path of the file, or its content.
@@ -62,14 +77,14 @@ def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
   else:
     name = name or str(source)
     if not source.is_file():
-      raise AudioError(f"{name}: expected an audio file, found none")
+      raise AudioError(name, "expected an audio file, found none")
   try:
-    # By its path, where there is one: the suffix helps libsndfile. Names that are no
-    # UTF-8 must go as bytes, which soundfile does not see to.
-    if isinstance(source, bytes):
-      stream = _Stream(io.BytesIO(source))
-    else:
-      stream = _Stream(os.fsencode(source) if os.name == "posix" else source)
+    stream = _open(source)
+    if stream.format == "FLAC":
+      source = _content(source, name)
+      if source[-_ID3V1_BYTES:].startswith(b"TAG"):  # libFLAC takes it for a frame
+        source = source[:-_ID3V1_BYTES]
+        stream = _open(source)
   except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
     audio, rate = _decode_with_av(_content(source, name), name, error)
   else:
@@ -77,19 +92,30 @@ def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
       audio, rate = _read(stream, name), stream.samplerate
     if stream.format in _FRAMED:
       audio = _complete(_content(source, name), audio, stream, name)
-    elif stream.format == "OGG" and ogg.is_chained(_content(source, name)):
-      raise AudioError(f"{name}: holds several streams in a row: decode them apart")
+    elif stream.format == "OGG":
+      if ogg.is_chained(_content(source, name)):
+        raise AudioError(name, "holds several streams in a row: decode them apart")
+      # The pages say where in the stream they belong: lost ones leave a gap.
+      _check_length(audio.shape[1], stream.frames, name)
   if audio.shape[1] == 0:
-    raise AudioError(f"{name}: holds no audio")
+    raise AudioError(name, "holds no audio")
   if rate not in _RATES:
-    raise AudioError(f"{name}: a sample rate of {rate} Hz is not plausible")
+    raise AudioError(name, f"a sample rate of {rate} Hz is not plausible")
   if not np.isfinite(audio).all():
-    raise AudioError(f"{name}: holds samples that are not finite")
+    raise AudioError(name, "holds samples that are not finite")
   return audio, rate
 
 
+def _open(source: Path | bytes) -> _Stream:
+  """Open a file by its path, where there is one: the suffix helps libsndfile."""
+  if isinstance(source, bytes):
+    return _Stream(io.BytesIO(source))
+  # Names that are no UTF-8 must go as bytes, which soundfile does not see to.
+  return _Stream(os.fsencode(source) if os.name == "posix" else source)
+
+
 def _read(stream: soundfile.SoundFile, name: str) -> np.ndarray:
-  """Reads all of an open file in blocks, whatever length its header claims."""
+  """Read all of an open file in blocks, whatever length its header claims."""
   frames = max(1, _BLOCK // stream.channels)
   blocks = []
   try:
@@ -98,7 +124,7 @@ def _read(stream: soundfile.SoundFile, name: str) -> np.ndarray:
   except (soundfile.SoundFileError, OSError, ValueError) as error:
     seconds = sum(block.shape[1] for block in blocks) / stream.samplerate
     raise AudioError(
-      f"{name}: damaged beyond {seconds:.1f} s: {one_line(error)}"
+      name, f"damaged beyond {seconds:.1f} s: {one_line(error)}; {_REMEDY}"
     ) from error
   return _join(blocks, stream.channels)
 
@@ -106,11 +132,11 @@ def _read(stream: soundfile.SoundFile, name: str) -> np.ndarray:
 def _complete(
   content: bytes, audio: np.ndarray, opened: soundfile.SoundFile, name: str
 ) -> np.ndarray:
-  """Makes sure that the audio [C, L] of a file is all that its frames hold.
+  """Make sure that the audio [C, L] of a file is all that its frames hold.
 
   libsndfile stops, without an error, at the length that the file claims, and in MP3
   files after some garbage and at a change of the rate or the channels. In FLAC files
-  it overlooks a change of the rate.
+  it overlooks a change of the rate, and fills up lost frames with silence.
   """
   codec, delays = _FRAMED[opened.format]
   stream = codec.scan(content)
@@ -123,18 +149,17 @@ def _complete(
     repaired = io.BytesIO(codec.repair(content, stream))
     with contextlib.suppress(soundfile.SoundFileError), _Stream(repaired) as reopened:
       audio = _read(reopened, name)
-  if audio.shape[1] < expected:
-    raise AudioError(
-      f"{name}: damaged: {audio.shape[1]} samples can be decoded of"
-      f" {stream.num_samples}"
-    )
+  _check_length(audio.shape[1], expected, name)
+  if opened.format == "FLAC" and 0 < expected < audio.shape[1]:
+    seconds = expected / opened.samplerate
+    raise AudioError(name, f"damaged: frames are lost at {seconds:.1f} s; {_REMEDY}")
   return audio
 
 
 def _decode_with_av(
   content: bytes, name: str, reason: Exception
 ) -> tuple[np.ndarray, int]:
-  """Decodes with PyAV what soundfile cannot open, for the given reason."""
+  """Decode with PyAV what soundfile cannot open, for the given reason."""
   # libsndfile says of a broken MP3 file that it does not exist.
   why = one_line(reason)
   why = "no audio format that soundfile knows" if "not exist" in why else why
@@ -142,51 +167,62 @@ def _decode_with_av(
     import av
   except ImportError:
     raise AudioError(
-      f"{name}: cannot be decoded: {why}"
-      " (M4A, AAC, WMA and more need: pip install 'mixit-jax[formats]')"
+      name,
+      f"cannot be decoded: {why}"
+      " (M4A, AAC, WMA and more need: pip install 'mixit-jax[formats]')",
     ) from reason
   try:
     with av.open(io.BytesIO(content), "r", options=_NO_OTHER_FILES) as container:
-      to_float = av.AudioResampler(format="fltp")
+      # Interleaved: PyAV 18 crashes in arrays of eight channels or more apart.
+      to_float = av.AudioResampler(format="flt")
       rates, channels, blocks = set[int](), set[int](), []
       for frame in container.decode(audio=0):
         rates.add(frame.sample_rate)
         channels.add(frame.layout.nb_channels)
         _check_formats(rates, channels, name)
-        if max(channels) > _MOST_AV_CHANNELS:
-          raise AudioError(f"{name}: {max(channels)} channels are not plausible")
-        blocks += [converted.to_ndarray() for converted in to_float.resample(frame)]
+        for converted in to_float.resample(frame):
+          blocks.append(converted.to_ndarray().reshape(-1, *channels).T)
   except (av.FFmpegError, OSError, ValueError, IndexError) as error:
     raise AudioError(
-      f"{name}: cannot be decoded: soundfile: {why}; PyAV: {one_line(error)}"
+      name, f"cannot be decoded: soundfile: {why}; PyAV: {one_line(error)}"
     ) from error
   if not blocks:
-    raise AudioError(f"{name}: holds no audio")
+    raise AudioError(name, "holds no audio")
   return _join(blocks, channels.pop()), rates.pop()
 
 
 def _content(source: Path | bytes, name: str) -> bytes:
-  """Reads all bytes of a file."""
+  """Read all bytes of a file."""
   try:
     return source if isinstance(source, bytes) else source.read_bytes()
   except OSError as error:
-    raise AudioError(f"{name}: cannot be read: {one_line(error)}") from error
+    raise AudioError(name, f"cannot be read: {one_line(error)}") from error
 
 
 def _join(blocks: list[np.ndarray], num_channels: int) -> np.ndarray:
-  """Joins blocks [C, l] to audio [C, L]."""
+  """Join blocks [C, l] to audio [C, L]."""
   audio = np.empty((num_channels, sum(b.shape[1] for b in blocks)), np.float32)
   return np.concatenate(blocks, axis=1, out=audio) if blocks else audio
 
 
+def _check_length(found: int, expected: int, name: str) -> None:
+  if found < expected:
+    raise AudioError(
+      name, f"damaged: {found} samples can be decoded of {expected} or more; {_REMEDY}"
+    )
+
+
 def _check_formats(rates: set[int], channels: set[int], name: str) -> None:
+  what = ""
   if len(rates) > 1:
-    raise AudioError(f"{name}: its sample rate changes on the way: {sorted(rates)} Hz")
-  if len(channels) > 1:
-    raise AudioError(f"{name}: its number of channels changes: {sorted(channels)}")
+    what = f"its sample rate changes on the way: {sorted(rates)} Hz"
+  elif len(channels) > 1:
+    what = f"its number of channels changes on the way: {sorted(channels)}"
+  if what:
+    raise AudioError(name, f"{what}; convert it to a WAV file first")
 
 
 def one_line(error: Exception) -> str:
-  """Says what went wrong in one line, without the name of the file."""
+  """Say what went wrong in one line, without the name of the file."""
   text = getattr(error, "error_string", None) or getattr(error, "strerror", None)
   return " ".join(str(text or error).split())

@@ -4,6 +4,7 @@ How files are decoded stands in `decoding`.
 """
 
 import contextlib
+import math
 import shutil
 import uuid
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 from mixit_jax.audio.decoding import AudioError, decode, one_line
 from mixit_jax.errors import UserError
@@ -62,7 +64,7 @@ _UNCLIPPED = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III")
 def read_audio(
   path: Path, sample_rate: int | None = None, num_channels: int = 2
 ) -> np.ndarray:
-  """Reads a file at a given sample rate with a given number of channels.
+  """Read a file at a given sample rate with a given number of channels.
 
   Args:
     path: File in any format that `decode` takes.
@@ -79,7 +81,7 @@ def read_audio(
   audio, rate = decode(path)
   if len(audio) not in (1, num_channels):
     raise AudioError(
-      f"{path}: has {len(audio)} channels, expected {num_channels}: convert it first"
+      path, f"has {len(audio)} channels, expected {num_channels}: convert it first"
     )
   if sample_rate is not None:
     audio = resample(audio, rate, sample_rate)
@@ -87,10 +89,10 @@ def read_audio(
 
 
 def resample(audio: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-  """Resamples audio with the high-quality band-limited filter of soxr.
+  """Resample audio with the high-quality band-limited filter of soxr.
 
   Args:
-    audio: Audio of shape [C, L].
+    audio: Audio of shape [C, L], float32.
     rate_in: Its sample rate in Hz.
     rate_out: The sample rate wanted.
 
@@ -100,17 +102,18 @@ def resample(audio: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
   """
   if rate_in == rate_out:
     return audio
-  import librosa  # takes seconds to import, and most files need no resampling
-
-  return librosa.resample(
-    audio, orig_sr=rate_in, target_sr=rate_out, res_type="soxr_hq"
-  )
+  # The product of floats, as librosa has it: lengths stay those of prepared data.
+  length = math.ceil(audio.shape[1] * (rate_out / rate_in))
+  resampled = soxr.resample(audio.T, rate_in, rate_out, quality="HQ")[:length].T
+  whole = np.zeros((len(audio), length), np.float32)
+  whole[:, : resampled.shape[1]] = resampled  # soxr rounds: it can be one short
+  return whole
 
 
 def write_audio(
   path: Path, audio: np.ndarray, sample_rate: int, subtype: str | None = None
 ) -> None:
-  """Writes audio to a file, atomically, in the format of the suffix.
+  """Write audio to a file, atomically, in the format of the suffix.
 
   The audio is never rescaled. Formats with integer samples (FLAC, 16-bit WAV) cannot
   hold values beyond 1: these are clipped, with a warning that counts them. WAV, by
@@ -129,15 +132,13 @@ def write_audio(
   """
   path, audio = Path(path), np.asarray(audio)
   if audio.ndim != 2 or audio.size == 0:
-    raise AudioError(f"{path}: expected audio [C, L], found the shape {audio.shape}")
+    raise AudioError(path, f"expected audio [C, L], found the shape {audio.shape}")
   if not np.isfinite(audio).all():
-    raise AudioError(
-      f"{path}: not written, the audio holds samples that are not finite"
-    )
+    raise AudioError(path, "not written, the audio holds samples that are not finite")
   suffix = path.suffix[1:].upper()
   file_format = _FORMATS.get(suffix, suffix)
   if file_format not in soundfile.available_formats():
-    raise AudioError(f"{path}: cannot write the format {path.suffix!r}, try .wav")
+    raise AudioError(path, f"cannot write the format {path.suffix!r}, try .wav")
   subtype = subtype or ("OPUS" if suffix == "OPUS" else _best_subtype(file_format))
   sample_bytes = 8 if subtype == "DOUBLE" else 4
   if file_format == "WAV" and audio.size * sample_bytes > _WAV_BYTES:
@@ -161,8 +162,9 @@ def write_audio(
   except (soundfile.SoundFileError, OSError, ValueError, AssertionError) as error:
     full = _is_full(path.parent, _BLOCK * len(audio) * sample_bytes)
     raise AudioError(
-      f"{path}: cannot write {len(audio)} channels at {sample_rate} Hz as"
-      f" {file_format} {subtype}: {'the disk is full' if full else one_line(error)}"
+      path,
+      f"cannot write {len(audio)} channels at {sample_rate} Hz as {file_format}"
+      f" {subtype}: {'the disk is full' if full else one_line(error)}",
     ) from error
   finally:
     with contextlib.suppress(OSError):
@@ -170,7 +172,7 @@ def write_audio(
 
 
 def find_audio(folder: Path) -> list[Path]:
-  """Finds the audio files in a folder and its subfolders, by their suffixes.
+  """Find the audio files in a folder and its subfolders, by their suffixes.
 
   Hidden files, such as the `._song.mp3` of some archives, are left out.
 
@@ -207,7 +209,7 @@ def _is_full(folder: Path, needed: int) -> bool:
 
 
 def _best_subtype(file_format: str) -> str:
-  """Chooses the encoding of a format that keeps most."""
+  """Choose the encoding of a format that keeps most."""
   for subtype in ("FLOAT", "PCM_24"):
     if soundfile.check_format(file_format, subtype):
       return subtype

@@ -36,10 +36,10 @@ _PYAV = {
 
 
 def common_formats() -> str:
-  """Decodes what needs no extra; returns the names of the formats.
+  """Decode what needs no extra; return the names of the formats.
 
   Raises:
-    UserError: some cannot be decoded; names them.
+    UserError: Some cannot be decoded; names them.
   """
   broken = {}
   for name, (file_format, subtype) in _SOUNDFILE.items():
@@ -58,10 +58,10 @@ def common_formats() -> str:
 
 
 def further_formats() -> str:
-  """Decodes what needs the extra `formats`; returns their names, or that it is absent.
+  """Decode what needs the extra `formats`; return their names, or that it is absent.
 
   Raises:
-    UserError: the extra is installed and formats cannot be decoded; names them.
+    UserError: The extra is installed and formats cannot be decoded; names them.
   """
   if importlib.util.find_spec("av") is None:
     return f"absent; {', '.join(_PYAV)} need pip install 'mixit-jax[formats]'"
@@ -85,7 +85,7 @@ def further_formats() -> str:
 
 
 def _tone(rate: int) -> np.ndarray:
-  """A tone of another pitch in each channel, float32 [2, L]."""
+  """Make a tone of another pitch in each channel, float32 [2, L]."""
   time = np.arange(round(_SECONDS * rate)) / rate
   return 0.5 * np.sin(2 * np.pi * np.outer(_PITCHES, time)).astype(np.float32)
 
@@ -114,7 +114,7 @@ def _write_with_av(container: str, codec: str) -> bytes:
 
 
 def _check(decoded: tuple[np.ndarray, int], expected_rate: int) -> None:
-  """Makes sure that what was decoded is the tone, but for what encoders change."""
+  """Make sure that what was decoded is the tone, but for what encoders change."""
   audio, rate = decoded
   length = audio.shape[1] / expected_rate
   if rate != expected_rate or len(audio) != len(_PITCHES):

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import soundfile
 
 from mixit_jax.audio.files import write_audio
 
@@ -19,6 +18,17 @@ def tone() -> Callable[..., np.ndarray]:
     time = np.arange(round(rate * seconds)) / rate
     levels = 0.5 / np.arange(1, num_channels + 1)[:, None]
     return (levels * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
+
+  return make
+
+
+@pytest.fixture
+def noise() -> Callable[..., np.ndarray]:
+  """Makes noise [C, L] below half of full scale."""
+
+  def make(length: int = 70_001, num_channels: int = 2) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    return generator.uniform(-0.5, 0.5, (num_channels, length)).astype(np.float32)
 
   return make
 
@@ -41,21 +51,5 @@ def encode(tmp_path) -> Callable[..., bytes]:
     path = tmp_path / f"encoded{suffix}"
     write_audio(path, audio, rate, subtype)
     return path.read_bytes()
-
-  return make
-
-
-@pytest.fixture
-def encode_mp3(tmp_path) -> Callable[..., bytes]:
-  """Encodes an MP3 stream of variable bit rate without the frame that counts it."""
-
-  def make(audio: np.ndarray, rate: int) -> bytes:
-    path = tmp_path / "encoded.mp3"
-    soundfile.write(path, audio.T, rate, bitrate_mode="VARIABLE")
-    content = path.read_bytes()
-    second = content.find(content[:2], 4)
-    while content[second + 2] & 0x0C != content[2] & 0x0C:
-      second = content.find(content[:2], second + 1)
-    return content[second:]
 
   return make

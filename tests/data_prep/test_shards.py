@@ -8,6 +8,7 @@ from data_prep.shards import (
   tracks_per_shard,
   write_tracks,
 )
+from mixit_jax.audio.files import AudioError
 from mixit_jax.errors import UserError
 
 
@@ -18,7 +19,7 @@ def place(tmp_path):
 
 def _cut(track):
   if track.startswith("bad"):
-    raise UserError(f"{track}: is broken")
+    raise AudioError(track, "is broken")
   if track.startswith("huge"):
     raise MemoryError
   yield from (f"{track}{number}".encode() for number in range(2))

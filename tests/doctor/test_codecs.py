@@ -29,7 +29,7 @@ def test_formats_that_cannot_be_decoded_are_named_with_what_to_do(monkeypatch):
 
   def without_mp3(content, name):
     if name == "mp3":
-      raise AudioError("mp3: no decoder")
+      raise AudioError("mp3", "no decoder")
     return decode(content, name)
 
   monkeypatch.setattr(codecs, "decode", without_mp3)

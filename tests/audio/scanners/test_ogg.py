@@ -1,6 +1,6 @@
 import pytest
 
-from mixit_jax.audio import ogg
+from mixit_jax.audio.scanners import ogg
 
 FIRST, LATER, LAST = 2, 0, 4
 

@@ -11,7 +11,7 @@ _FIRST = 2  # flag of the first page of a stream
 
 
 def is_chained(data: bytes) -> bool:
-  """Tells whether a stream starts after another one has begun to deliver.
+  """Tell whether a stream starts after another one has begun to deliver.
 
   Streams that run side by side all start at the start of the file.
 

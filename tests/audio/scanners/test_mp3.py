@@ -1,19 +1,10 @@
 import numpy as np
 import pytest
 
-from mixit_jax.audio import mp3
 from mixit_jax.audio.decoding import decode
+from mixit_jax.audio.scanners import mp3
 
 LENGTH = 50_000
-
-
-@pytest.fixture
-def noise():
-  def make(num_channels=2):
-    generator = np.random.default_rng(0)
-    return generator.uniform(-0.3, 0.3, (num_channels, LENGTH)).astype(np.float32)
-
-  return make
 
 
 @pytest.mark.parametrize(
@@ -21,7 +12,7 @@ def noise():
 )
 @pytest.mark.parametrize("num_channels", [1, 2])
 def test_frames_hold_the_whole_length(encode, noise, rate, num_channels):
-  content = encode(noise(num_channels), rate, ".mp3")
+  content = encode(noise(LENGTH, num_channels), rate, ".mp3")
   stream = mp3.scan(content)
   assert stream.rates == {rate}
   assert stream.channels == {num_channels}
@@ -34,7 +25,7 @@ def test_frames_hold_the_whole_length(encode, noise, rate, num_channels):
 @pytest.mark.parametrize("rate", [44_100, 22_050])
 @pytest.mark.parametrize("num_channels", [1, 2])
 def test_repaired_file_holds_the_same_audio(encode, noise, rate, num_channels):
-  content = encode(noise(num_channels), rate, ".mp3")
+  content = encode(noise(LENGTH, num_channels), rate, ".mp3")
   repaired, same_rate = decode(mp3.repair(content, mp3.scan(content)))
   assert same_rate == rate
   expected, _ = decode(content)
@@ -47,7 +38,7 @@ def test_repaired_file_holds_the_same_audio(encode, noise, rate, num_channels):
 
 
 def test_tags_and_garbage_before_the_frames_are_passed_over(encode, noise):
-  content = encode(noise(), 44_100, ".mp3")
+  content = encode(noise(LENGTH), 44_100, ".mp3")
   stream = mp3.scan(content)
   picture = content[:20_000]  # full of valid frames
   size = bytes(len(picture) >> shift & 0x7F for shift in (21, 14, 7, 0))
@@ -58,7 +49,7 @@ def test_tags_and_garbage_before_the_frames_are_passed_over(encode, noise):
 
 
 def test_garbage_inside_costs_few_frames(encode, noise):
-  content = encode(noise(), 44_100, ".mp3")
+  content = encode(noise(LENGTH), 44_100, ".mp3")
   middle = len(content) // 2
   damaged = content[:middle] + np.random.default_rng(0).bytes(3_000) + content[middle:]
   whole, stream = mp3.scan(content), mp3.scan(damaged)

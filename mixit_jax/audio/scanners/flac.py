@@ -52,10 +52,11 @@ class Stream(NamedTuple):
 
 
 def scan(data: bytes) -> Stream:
-  """Walks through the frames of a FLAC file.
+  """Walk through the frames of a FLAC file.
 
   A frame counts where its header is valid and its number follows that of the frame
-  before, so that audio which looks like a header is not taken for one.
+  before, so that audio which looks like a header is hardly taken for one. Where it is,
+  two frames have the same number: the one counts that is like the frame before.
 
   Args:
     data: Content of the file.
@@ -63,14 +64,20 @@ def scan(data: bytes) -> Stream:
   Returns:
     Length and formats of the stream.
   """
-  frames = []
+  frames: list[_Frame] = []
   expected = 0
   for match in _SYNC.finditer(data):
     header = data[match.start() : match.start() + _LONGEST_HEADER]
     frame = _parse(header.ljust(_LONGEST_HEADER, b"\0"))
-    if frame and frame.number == expected:
-      expected = frame.next_number
+    if frame is None:
+      continue
+    if frame.number == expected:
       frames.append(frame)
+    elif frames and frame.number == frames[-1].number and not _alike(frames[-2:]):
+      frames[-1] = frame
+    else:
+      continue
+    expected = frame.next_number
   return Stream(
     num_samples=sum(frame.samples for frame in frames),
     rates={frame.rate for frame in frames} - {0},
@@ -79,7 +86,7 @@ def scan(data: bytes) -> Stream:
 
 
 def repair(data: bytes, stream: Stream) -> bytes:
-  """Takes the claim of a length out of the header of a FLAC file.
+  """Take the claim of a length out of the header of a FLAC file.
 
   Args:
     data: Content of the file.
@@ -93,8 +100,13 @@ def repair(data: bytes, stream: Stream) -> bytes:
   return data[:total] + bytes([data[total] & 0xF0, 0, 0, 0, 0]) + data[total + 5 :]
 
 
+def _alike(frames: list[_Frame]) -> bool:
+  """Tell whether two frames are of one size and format."""
+  return len(frames) == 2 and frames[0][2:] == frames[1][2:]
+
+
 def _parse(header: bytes) -> _Frame | None:
-  """Reads the header of a frame, if these bytes start with a valid one."""
+  """Read the header of a frame, if these bytes start with a valid one."""
   size_code, rate_code = divmod(header[2], 16)
   channel_code = header[3] >> 4
   if size_code == 0 or rate_code == 15 or channel_code > 10 or header[3] & 1:

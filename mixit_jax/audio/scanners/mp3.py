@@ -41,7 +41,7 @@ class Stream(NamedTuple):
 
 
 def scan(data: bytes) -> Stream:
-  """Walks through the frames of an MP3 stream (layer III).
+  """Walk through the frames of an MP3 stream (layer III).
 
   A frame counts where another one of the same sample rate follows at once, so that
   garbage and pictures in tags are not taken for audio; the last one does not.
@@ -78,7 +78,7 @@ def scan(data: bytes) -> Stream:
 
 
 def repair(data: bytes, stream: Stream) -> bytes:
-  """Makes an MP3 file that starts with the number of its frames: a Xing header.
+  """Make an MP3 file that starts with the number of its frames: a Xing header.
 
   Args:
     data: Content of the file.
@@ -100,7 +100,7 @@ def repair(data: bytes, stream: Stream) -> bytes:
 
 
 def _parse(data: bytes, position: int) -> _Frame | None:
-  """Reads the header of a frame, if a valid one stands at this position."""
+  """Read the header of a frame, if a valid one stands at this position."""
   header = data[position : position + 4]
   if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
     return None
@@ -123,7 +123,7 @@ def _parse(data: bytes, position: int) -> _Frame | None:
 
 
 def _after_id3(data: bytes) -> int:
-  """Finds the end of the ID3v2 tag at the start, whose size has 7 bits per byte."""
+  """Find the end of the ID3v2 tag at the start, whose size has 7 bits per byte."""
   if data[:3] != b"ID3" or len(data) < 10:
     return 0
   size = 0
