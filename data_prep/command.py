@@ -1,27 +1,16 @@
-"""What the preparation commands share: number flags, and how a command ends."""
+"""What the preparation commands share: flags, and what they say at the end."""
 
 import argparse
 import math
-import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 from data_prep.engine import default_workers
-from mixit_jax.errors import UserError
 
 Number = TypeVar("Number", int, float)
 
 
-def run_command(main: Callable[[], None]) -> None:
-  """Runs a command and exits: 0, 1 with one line for a user's error, 130 for Ctrl-C."""
-  try:
-    main()
-  except (UserError, OSError) as error:  # OSError: a folder that may not be written
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
-  except KeyboardInterrupt:
-    print("interrupted: the same command goes on where it stopped", file=sys.stderr)
-    sys.exit(130)
+INTERRUPTED = "interrupted: the same command goes on where it stopped"
 
 
 def add_workers_flag(parser: argparse.ArgumentParser) -> None:

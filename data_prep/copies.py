@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from data_prep.preparation import read_json, write_json
 from data_prep.segments import quiet_decoders
 from data_prep.shards import printable
 from mixit_jax.audio.files import AudioError, decode, resample, write_audio
 from mixit_jax.data.manifest import SkippedFile
+from mixit_jax.files import read_json, write_json
 
 # Encodings whose integers FLAC keeps, by soundfile's names.
 _FLAC_SUBTYPES = {

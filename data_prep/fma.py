@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.command import (
+  INTERRUPTED,
   add_workers_flag,
   positive_float,
   positive_int,
-  run_command,
   share,
 )
 from data_prep.deaths import MAX_DEATHS
@@ -31,6 +31,7 @@ from data_prep.segments import NUM_CHANNELS, Cut, MusicShard
 from data_prep.shards import collect, place_tracks, printable, tracks_per_shard
 from data_prep.splits import Splits, split_by_hash, split_by_metadata
 from mixit_jax.audio.files import find_audio
+from mixit_jax.console import run_command
 from mixit_jax.data.manifest import Manifest, SkippedFile
 from mixit_jax.errors import UserError
 
@@ -195,4 +196,4 @@ def _warn(manifest: Manifest, splits: Splits, valid_share: float | None) -> None
 
 
 if __name__ == "__main__":
-  run_command(main)
+  sys.exit(run_command(main, INTERRUPTED))

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.command import (
+  INTERRUPTED,
   add_workers_flag,
   positive_float,
   positive_int,
-  run_command,
 )
 from data_prep.copies import SongCopy
 from data_prep.deaths import MAX_DEATHS
@@ -32,6 +32,7 @@ from data_prep.preparation import Job, claim_folder, fingerprint, run_jobs
 from data_prep.segments import NUM_CHANNELS, SILENT_STEM, Cut, StemShard
 from data_prep.shards import collect, place_tracks, tracks_per_shard
 from mixit_jax.audio.files import AUDIO_SUFFIXES
+from mixit_jax.console import run_command
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.data.songs import find_songs
 from mixit_jax.errors import UserError
@@ -240,4 +241,4 @@ def _summarize(out: Path, manifest: Manifest, num_songs: int) -> None:
 
 
 if __name__ == "__main__":
-  run_command(main)
+  sys.exit(run_command(main, INTERRUPTED))

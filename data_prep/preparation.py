@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from data_prep import engine
 from mixit_jax.errors import UserError
+from mixit_jax.files import read_json, write_json
 
 SETTINGS_NAME = "preparation.json"
 _SHOWN_DIFFERENCES = 4
@@ -73,7 +74,7 @@ def claim_folder(out: Path, command: str, settings: dict[str, Any]) -> None:
 
 def _compare(path: Path, wanted: dict[str, Any]) -> None:
   """Raises a UserError unless the stored settings are those wanted."""
-  stored = read_json(path)
+  stored = read_json(path, remedy="delete it")
   if stored == json.loads(json.dumps(wanted)):
     return
   differences = [
@@ -96,29 +97,3 @@ def fingerprint(names: Iterable[str]) -> str:
   for name in names:
     digest.update(os.fsencode(name) + b"\0")
   return digest.hexdigest()[:16]
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-  """Writes a JSON file atomically, and its folder where it is missing."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    temporary.replace(path)
-  except OSError as error:
-    raise UserError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-  """Reads a JSON object.
-
-  Raises:
-    UserError: if the file cannot be read or holds something else.
-  """
-  try:
-    content = json.loads(path.read_text("utf-8"))
-  except (OSError, ValueError) as error:
-    raise UserError(f"{path}: cannot be read ({error}); delete it") from error
-  if not isinstance(content, dict):
-    raise UserError(f"{path}: expected a JSON object; delete it")
-  return content

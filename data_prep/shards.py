@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from data_prep.deaths import DeathLog
-from data_prep.preparation import read_json, write_json
 from mixit_jax.audio.files import AudioError
 from mixit_jax.data.manifest import ShardEntry, SkippedFile
 from mixit_jax.data.records import write_shard
 from mixit_jax.errors import UserError
+from mixit_jax.files import read_json, write_json
 
 # A preparation is cut into this many shards, or into larger numbers of full ones.
 _FEWEST_SHARDS = 16

@@ -8,10 +8,14 @@ from typing import Any
 from mixit_jax.errors import UserError, one_line
 
 
-def run_command(command: Callable[[], None]) -> int:
-  """Runs a command and returns its exit status.
+def run_command(command: Callable[[], object], interrupted: str = "interrupted") -> int:
+  """Run a command and return its exit status: 0, 1 for an error, 130 for Ctrl-C.
 
   A problem that the user can repair is shown in one line, without a traceback.
+
+  Args:
+    command: what to run.
+    interrupted: what to say after Ctrl-C.
   """
   logging.basicConfig(level=logging.INFO, format="%(message)s")
   # JAX tells of absent platforms, Orbax (through absl) of each save.
@@ -23,13 +27,13 @@ def run_command(command: Callable[[], None]) -> int:
     print(f"error: {one_line(error)}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
+    print(interrupted, file=sys.stderr)
     return 130
   return 0
 
 
 def _quiet_storage() -> None:
-  """Takes away what Orbax and TensorStore say of files that cannot be used.
+  """Take away what Orbax and TensorStore say of files that cannot be used.
 
   Our own line tells of it. Orbax would log the error several times with its traceback,
   and TensorStore sends a traceback for each array that was still on its way.

@@ -45,8 +45,12 @@ def write_json(path: Path, value: Any) -> None:
     raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, remedy: str = "restore it") -> dict[str, Any]:
   """Read a JSON document that holds an object.
+
+  Args:
+    path: file of the document.
+    remedy: what to do where it is damaged.
 
   Raises:
     UserError: The file is missing, is not JSON, or holds something else.
@@ -56,9 +60,11 @@ def read_json(path: Path) -> dict[str, Any]:
   except OSError as error:
     raise UserError(f"{path} cannot be read: {error.strerror}") from error
   except ValueError as error:
-    raise UserError(f"{path} is not valid JSON ({one_line(error)})") from error
+    raise UserError(
+      f"{path} is not valid JSON ({one_line(error)}); {remedy}"
+    ) from error
   if not isinstance(document, dict):
-    raise UserError(f"{path} does not hold a JSON object")
+    raise UserError(f"{path} does not hold a JSON object; {remedy}")
   return document
 
 

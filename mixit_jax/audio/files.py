@@ -3,10 +3,9 @@
 How files are decoded stands in `decoding`.
 """
 
-import contextlib
+import errno
 import math
 import shutil
-import uuid
 import warnings
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import soxr
 
 from mixit_jax.audio.decoding import AudioError, decode, one_line
 from mixit_jax.errors import UserError
+from mixit_jax.files import replacing
 
 AUDIO_SUFFIXES = frozenset(
   {
@@ -149,26 +149,32 @@ def write_audio(
       " a WAV file with float samples would keep them",
       stacklevel=2,
     )
-  temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+      _encode(temporary, audio, sample_rate, subtype, file_format)
+  except (soundfile.SoundFileError, OSError, ValueError, AssertionError) as error:
+    raise AudioError(
+      path,
+      f"cannot write {len(audio)} channels at {sample_rate} Hz as {file_format}"
+      f" {subtype}: {one_line(error)}",
+    ) from error
+
+
+def _encode(
+  path: Path, audio: np.ndarray, sample_rate: int, subtype: str, file_format: str
+) -> None:
+  try:
     with soundfile.SoundFile(
-      temporary, "w", sample_rate, len(audio), subtype, format=file_format
+      path, "w", sample_rate, len(audio), subtype, format=file_format
     ) as file:
       # In blocks: the Vorbis encoder of libsndfile overflows the stack otherwise.
       for start in range(0, audio.shape[1], _BLOCK):
         file.write(audio[:, start : start + _BLOCK].T.astype(np.float32, order="C"))
-    temporary.replace(path)
-  except (soundfile.SoundFileError, OSError, ValueError, AssertionError) as error:
-    full = _is_full(path.parent, _BLOCK * len(audio) * sample_bytes)
-    raise AudioError(
-      path,
-      f"cannot write {len(audio)} channels at {sample_rate} Hz as {file_format}"
-      f" {subtype}: {'the disk is full' if full else one_line(error)}",
-    ) from error
-  finally:
-    with contextlib.suppress(OSError):
-      temporary.unlink(missing_ok=True)
+  except (soundfile.SoundFileError, AssertionError) as error:
+    # libsndfile does not tell why: look while what was written is still there.
+    if _is_full(path.parent, 8 * _BLOCK * len(audio)):
+      raise OSError(errno.ENOSPC, "the disk is full") from error
+    raise
 
 
 def find_audio(folder: Path) -> list[Path]:

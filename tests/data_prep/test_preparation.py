@@ -35,7 +35,7 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path):
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_damaged_settings_are_named(tmp_path, content):
   (tmp_path / "preparation.json").write_text(content)
-  with pytest.raises(UserError, match=r"preparation.json: .*; delete it"):
+  with pytest.raises(UserError, match=r"preparation\.json .*; delete it"):
     claim_folder(tmp_path, "data_prep.fma", SETTINGS)
 
 
