@@ -23,7 +23,13 @@ TRAIN = [PYTHON, "-m", "mixit_jax.main"]
 SHAPE = ["--sample-rate=8000", "--seconds=6", "--hop=3"]
 
 STAGES = {
-  "songs": [PYTHON, "-m", "data_prep.demo", f"--out={MUSIC}", "--sample-rate=8000"],
+  "songs": [
+    PYTHON,
+    "-m",
+    "data_prep.synthetic",
+    f"--out={MUSIC}",
+    "--sample-rate=8000",
+  ],
   "prepare_unlabelled": [
     PYTHON,
     "-m",

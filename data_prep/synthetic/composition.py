@@ -1,104 +1,160 @@
-"""Write a short synthetic song: key, tempo, chords, form and every part.
+"""How songs are composed: key, tempo, chords, form, and the notes of every part.
 
-The same seed gives the same song at every sample rate.
+A rhythm has one character per sixteenth: "-" holds the note before, "." is silence, and
+any other begins a note. What the others mean is up to the part.
 """
 
-from typing import TypeVar
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.synthetic import melodies, rhythms
-from data_prep.synthetic.harmony import BARS_PER_PHRASE, MODES, Frame
-from data_prep.synthetic.score import ChordPart, Hit, Note, Score, Syllable
+from data_prep.synthetic.instruments import INSTRUMENTS, Instrument, Note
 
-# Chord roots as scale degrees, one per bar.
-BRIGHT_PROGRESSIONS = (
-  (0, 4, 5, 3),
-  (0, 5, 3, 4),
-  (5, 3, 0, 4),
-  (0, 3, 4, 3),
-  (1, 4, 0, 5),
-  (0, 2, 3, 4),
+MAJOR = (0, 2, 4, 5, 7, 9, 11)
+# Roots of the chords of four bars, as degrees of the scale; degree 5 is its minor.
+CHORDS = ("0453", "0534", "0343", "1405", "5304", "5134", "5434", "1414", "4304")
+VELOCITIES = {"X": 1.0, "x": 0.7, "g": 0.3}
+GROOVES = (
+  {"kick": "X.......X.x.....", "snare": "....X.......X...", "hat": "x.x.x.x.x.x.x.x."},
+  {"kick": "X...X...X...X...", "clap": "....X.......X...", "open": "..x...x...x...x."},
+  {"kick": "X.........x.....", "snare": "........X.......", "hat": "x.x.x.x.x.x.x.x."},
+  {"kick": "X..x..x...x..x..", "snare": "....X..g.g..X..g", "hat": "xgxgxgxgxgxgxgxg"},
+  {"kick": "X..x..X.x..x..X.", "rim": "x..x..x...x..x..", "hat": "x.x.x.x.x.x.x.x."},
+  {"kick": "X.....x.X.......", "snare": "....X.......X..g", "ride": "x...x.x.x...x.x."},
 )
-DARK_PROGRESSIONS = (
-  (0, 5, 2, 6),
-  (0, 3, 6, 2),
-  (0, 6, 5, 6),
-  (0, 3, 0, 4),
-  (5, 6, 0, 0),
-  (0, 2, 6, 3),
-)
-# Chance that a part pauses for a phrase.
-PAUSES = {"vocals": 0.25, "drums": 0.15, "bass": 0.15, "other": 0.12}
-
-Event = TypeVar("Event", Note, Syllable, Hit)
-
-
-def compose(rng: np.random.Generator, seconds: float) -> Score:
-  """Write one song.
-
-  Args:
-    rng: source of every decision.
-    seconds: length of the song.
-
-  Returns:
-    A score in which each part sounds in at least half of the phrases and most
-    parts pause somewhere.
-  """
-  beats = 3 if rng.random() < 0.15 else 4
-  tempo = float(rng.uniform(78, 144))
-  num_bars = int(np.ceil(seconds * tempo / 60 / beats))
-  mode = str(rng.choice(list(MODES)))
-  progressions = (
-    BRIGHT_PROGRESSIONS if mode in ("major", "mixolydian") else DARK_PROGRESSIONS
-  )
-  verse, chorus = (progressions[i] for i in rng.permutation(len(progressions))[:2])
-  roots = tuple(
-    (chorus if (bar // 4) % 2 else verse)[bar % 4] for bar in range(num_bars)
-  )
-  frame = Frame(
-    seconds=seconds,
-    tempo=tempo,
-    beats=beats,
-    swing=float(rng.uniform(0.3, 0.66)) if rng.random() < 0.25 else 0.0,
-    tonic=int(rng.integers(-6, 6)),
-    mode=mode,
-    roots=roots,
-    sevenths=bool(rng.random() < 0.35),
-  )
-  sounding = _form(rng, -(-num_bars // BARS_PER_PHRASE))
-  return Score(
-    seconds=seconds,
-    tempo=tempo,
-    tonic=frame.tonic,
-    mode=mode,
-    vocals=_before(melodies.write_melody(rng, frame, sounding["vocals"]), seconds),
-    drums=_before(rhythms.write_drums(rng, frame, sounding["drums"]), seconds),
-    bass=_before(melodies.write_bass(rng, frame, sounding["bass"]), seconds),
-    other=tuple(
-      ChordPart(part.family, _before(part.notes, seconds))
-      for part in melodies.write_chords(rng, frame, sounding["other"])
-    ),
-  )
+FILLS = ("XxXx", "X.xx", "..XX")
+# Tones of the chord by number, from the root up; "x" is the whole chord.
+RHYTHMS = {
+  "bass": (
+    "0-0-0-0-0-0-0-0-",
+    "0-3-0-3-0-3-0-3-",
+    "0-----0-2---0---",
+    "0--0--2-0--3----",
+    "0---1---2---1---",
+    "0---------------",
+  ),
+  "other": (
+    "x---------------",
+    "x---x---x---x---",
+    "x--x--x-x--x--x-",
+    "..x-..x-..x-..x-",
+    "0-1-2-3-2-1-2-1-",
+    "0-2-1-2-3-2-1-2-",
+    "0123012301230123",
+  ),
+}
+# Lengths of the notes of a melody, and its syllables: consonants and vowels.
+LENGTHS = ("x-", "x-", "x--", "x---", "x---", "x-----", "x-------", "..")
+CONSONANTS = ("", "", "s", "t")
+VOWELS = ("a", "e", "i", "o", "u", "ai", "ou", "ia", "eu")
+# Range of the lowest pitch of a part.
+LOWEST = {"vocals": (44, 61), "drums": (0, 1), "bass": (28, 34), "other": (52, 66)}
 
 
-def _form(rng: np.random.Generator, num_phrases: int) -> dict[str, np.ndarray]:
-  """Which part sounds in which phrase: [phrases] of bool per part."""
-  sounding = {}
-  for part, chance in PAUSES.items():
-    plays = rng.random(num_phrases) >= chance
-    if part == "vocals" and num_phrases > 2 and rng.random() < 0.5:
-      plays[0] = False  # an instrumental opening
-    silent = np.flatnonzero(~plays)
-    surplus = len(silent) - num_phrases // 2
-    if surplus > 0:
-      plays[rng.permutation(silent)[:surplus]] = True
-    sounding[part] = plays
-  for phrase in range(num_phrases):
-    if not any(plays[phrase] for plays in sounding.values()):
-      sounding["other"][phrase] = True
-  return sounding
+@dataclass(frozen=True)
+class Part:
+  """What one instrument plays, from its lowest pitch up."""
+
+  stem: str
+  instrument: Instrument
+  lowest: int
+  notes: list[Note]
 
 
-def _before(events: tuple[Event, ...], seconds: float) -> tuple[Event, ...]:
-  return tuple(event for event in events if event.start < seconds)
+def compose(rng: np.random.Generator, seconds: float) -> list[Part]:
+  """Return the parts of a song, one or two for each stem."""
+  composer = Composer(rng, seconds)
+  writers = {"vocals": composer.write_melody, "drums": composer.write_drums}
+  parts = []
+  for stem, instruments in INSTRUMENTS.items():
+    bars = composer.draw_bars()
+    count = 2 if stem == "other" and rng.random() < 0.6 else 1
+    for name in rng.permutation(list(instruments))[:count]:
+      part = Part(stem, instruments[name], int(rng.integers(*LOWEST[stem])), [])
+      for note in writers.get(stem, composer.write_harmony)(part, bars):
+        start = max(0.0, note.start + rng.normal(0, 0.005))
+        velocity = note.velocity * rng.uniform(0.7, 1)
+        if start < seconds:
+          part.notes.append(replace(note, start=start, velocity=velocity))
+      parts.append(part)
+  return parts
+
+
+class Composer:
+  """Time and harmony of one song; a step is a sixteenth."""
+
+  def __init__(self, rng: np.random.Generator, seconds: float):
+    """Draw tempo, meter, swing, key and chords."""
+    self.rng = rng
+    self.step_seconds = 15 / rng.uniform(78, 144)
+    self.bar_steps = 12 if rng.random() < 0.15 else 16
+    self.swing = rng.uniform(0.3, 0.66) if rng.random() < 0.25 else 0.0
+    tonics = range(int(rng.integers(12)), 100, 12)
+    self.scale = [tonic + step for tonic in tonics for step in MAJOR]
+    self.chord_size = 4 if rng.random() < 0.35 else 3
+    verse, chorus = rng.choice(CHORDS, 2)
+    num_bars = int(np.ceil(seconds / self.step_seconds / self.bar_steps))
+    self.roots = [int((verse + chorus)[bar % 8]) for bar in range(num_bars)]
+
+  def draw_bars(self) -> list[int]:
+    """Return the bars in which a part plays: it pauses for two now and then."""
+    bars = range(len(self.roots))
+    pauses = self.rng.random(len(bars) // 2 + 1) < 0.18
+    playing = [bar for bar in bars if not pauses[bar // 2]]
+    return playing if 2 * len(playing) >= len(bars) else list(bars)
+
+  def chord(self, bar: int, lowest: int) -> list[int]:
+    """Return the pitches of a chord within an octave, root first."""
+    tones = (self.scale[self.roots[bar] + 2 * i] for i in range(self.chord_size))
+    return [lowest + (tone - lowest) % 12 for tone in tones]
+
+  def read(self, bar: int, rhythm: str) -> Iterator[tuple[float, float, str]]:
+    """Yield start and length in seconds and the character of every note."""
+    for note in re.finditer("[^-.]-*", rhythm[: self.bar_steps]):
+      late = self.swing if note.start() % 4 == 2 else 0.0
+      start = (bar * self.bar_steps + note.start() + late) * self.step_seconds
+      yield start, len(note[0]) * self.step_seconds, note[0][0]
+
+  def write_melody(self, part: Part, bars: list[int]) -> Iterator[Note]:
+    """Yield a melody in small steps, whose bars begin with tones of the chords."""
+    scale = [pitch for pitch in self.scale if 0 <= pitch - part.lowest <= 16]
+    rhythms = ["".join(self.rng.choice(LENGTHS, 8))[:15] for _ in range(3)]
+    place = len(scale) // 2
+    for bar in bars:
+      chord = {tone % 12 for tone in self.chord(bar, part.lowest)}
+      near = [i for i, pitch in enumerate(scale) if pitch % 12 in chord]
+      place = min(near, key=lambda i: abs(i - place))
+      for start, seconds, _ in self.read(bar, rhythms[bar % 3]):
+        syllable = self.rng.choice(CONSONANTS) + self.rng.choice(VOWELS)
+        yield Note(start, 0.95 * seconds, scale[place], 1.0, syllable)
+        place += int(self.rng.choice((-3, -2, -1, -1, 0, 1, 1, 2, 3)))
+        place = min(max(place, 0), len(scale) - 1)
+
+  def write_drums(self, part: Part, bars: list[int]) -> Iterator[Note]:
+    """Yield a groove with missed strokes, fills and crashes."""
+    groove = GROOVES[self.rng.integers(len(GROOVES))]
+    for bar in bars:
+      lines = dict(groove)
+      if bar % 4 == 3 and self.rng.random() < 0.6:
+        before = self.bar_steps - 4
+        lines = {drum: line[:before] for drum, line in groove.items()}
+        lines["tom"] = "." * before + self.rng.choice(FILLS)
+      if bar % 8 == 0 or bar - 1 not in bars:
+        lines["crash"] = "X"
+      for drum, line in lines.items():
+        for start, _, mark in self.read(bar, line):
+          if self.rng.random() < 0.96:
+            yield Note(start, 0.0, 0, VELOCITIES[mark], drum)
+
+  def write_harmony(self, part: Part, bars: list[int]) -> Iterator[Note]:
+    """Yield chords or their tones, in one rhythm for verses, one for choruses."""
+    verse, chorus = self.rng.choice(RHYTHMS[part.stem], 2)
+    held = self.rng.uniform(0.6, 1)
+    for bar in bars:
+      chord = self.chord(bar, part.lowest)
+      tones = [*chord, chord[0] + 12]
+      for start, seconds, mark in self.read(bar, chorus if bar // 4 % 2 else verse):
+        for pitch in chord if mark == "x" else [tones[int(mark)]]:
+          yield Note(start, held * seconds, pitch, 1.0)

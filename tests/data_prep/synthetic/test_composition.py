@@ -1,70 +1,81 @@
 import numpy as np
 import pytest
 
-from data_prep.synthetic.composition import compose
-from data_prep.synthetic.harmony import MODES, Frame
+from data_prep.synthetic.composition import Composer, compose
 
 SECONDS = 25.0
 
 
-def _songs(number):
-  return [compose(np.random.default_rng(seed), SECONDS) for seed in range(number)]
+@pytest.fixture(scope="module")
+def songs():
+  return [compose(np.random.default_rng(seed), SECONDS) for seed in range(30)]
 
 
-def test_the_seed_decides_on_the_song():
-  first, again, other = (compose(np.random.default_rng(s), SECONDS) for s in (1, 1, 2))
-  assert first == again
-  assert first != other
+def test_every_song_has_all_stems_and_all_instruments_are_heard(songs):
+  for song in songs:
+    assert {part.stem for part in song} == {"vocals", "drums", "bass", "other"}
+    assert 4 <= len(song) <= 5
+  heard = {part.instrument for song in songs for part in song}
+  assert len(heard) == 2 + 2 + 4 + 6
 
 
-def test_songs_differ_in_key_tempo_and_instruments():
-  songs = _songs(20)
-  assert len({song.tonic for song in songs}) > 5
-  assert len({song.mode for song in songs}) > 2
-  assert np.ptp([song.tempo for song in songs]) > 40
-  assert len({tuple(part.family for part in song.other) for song in songs}) > 5
+def test_all_parts_of_a_song_are_in_one_key_and_songs_in_many(songs):
+  major = {0, 2, 4, 5, 7, 9, 11}
+  keys = set()
+  for song in songs:
+    tones = {n.pitch % 12 for part in song if part.stem != "drums" for n in part.notes}
+    fitting = [t for t in range(12) if tones <= {(t + step) % 12 for step in major}]
+    assert fitting
+    keys.add(fitting[0])
+  assert len(keys) > 5
 
 
-def test_every_tone_is_in_key():
-  for song in _songs(10):
-    scale = {(song.tonic + step) % 12 for step in MODES[song.mode]}
-    notes = [*song.vocals, *song.bass, *(n for p in song.other for n in p.notes)]
-    assert {note.pitch % 12 for note in notes} <= scale
+def test_parts_keep_to_their_registers_and_to_the_song(songs):
+  compass = {"vocals": (44, 77), "bass": (28, 57), "other": (52, 89), "drums": (0, 0)}
+  for song in songs:
+    for part in song:
+      low, high = compass[part.stem]
+      assert part.notes
+      for note in part.notes:
+        assert low <= part.lowest <= note.pitch <= high
+        assert 0 <= note.start < SECONDS
+        assert 0 < note.velocity <= 1
 
 
-def test_parts_keep_to_their_registers_and_to_the_song():
-  for song in _songs(20):
-    assert all(28 <= note.pitch <= 57 for note in song.bass)
-    assert all(44 <= note.pitch <= 80 for note in song.vocals)
-    for events in (song.vocals, song.drums, song.bass, *(p.notes for p in song.other)):
-      assert events
-      assert all(0 <= event.start < SECONDS for event in events)
-      assert all(0 < event.velocity <= 1 for event in events)
+def test_tempi_differ():
+  composers = [Composer(np.random.default_rng(seed), SECONDS) for seed in range(30)]
+  assert np.ptp([15 / composer.step_seconds for composer in composers]) > 40
+  assert {composer.bar_steps for composer in composers} == {12, 16}
 
 
-def test_parts_pause_in_some_songs():
-  gaps = {"vocals": 0, "drums": 0, "bass": 0}
-  for song in _songs(20):
-    for part in gaps:
-      starts = [0.0, *(event.start for event in getattr(song, part)), SECONDS]
-      gaps[part] += np.diff(sorted(starts)).max() > 2.5
+def test_parts_pause_in_some_songs_but_play_half_of_the_time(songs):
+  gaps = {"vocals": 0, "drums": 0, "bass": 0, "other": 0}
+  for song in songs:
+    for part in song:
+      starts = [0.0, *sorted(note.start for note in part.notes), SECONDS]
+      gaps[part.stem] += np.diff(starts).max() > 3.5
+      played = {int(start) for start in starts[1:-1]}
+      assert len(played) > SECONDS / 5
   assert min(gaps.values()) > 3
 
 
 @pytest.fixture
-def frame():
-  return Frame(10.0, 120.0, 4, 0.5, 2, "minor", (0, 5, 2, 6), True)
+def composer():
+  composer = Composer(np.random.default_rng(0), SECONDS)
+  composer.step_seconds, composer.bar_steps, composer.swing = 0.125, 16, 0.5
+  return composer
 
 
-def test_steps_are_sixteenths_and_swing_delays_the_eighths_off_the_beat(frame):
-  assert frame.time(0, 4) == pytest.approx(0.5)
-  assert frame.time(1, 0) == pytest.approx(2.0)
-  assert frame.time(0, 1) == pytest.approx(0.125)
-  assert frame.time(0, 2) == pytest.approx(0.25 + 0.0625)
+def test_rhythms_are_read_by_sixteenths(composer):
+  notes = list(composer.read(1, "x--.y..-z"))
+  assert notes == [(2.0, 0.375, "x"), (2.5, 0.125, "y"), (3.0, 0.125, "z")]
 
 
-def test_degrees_become_pitches_of_the_scale(frame):
-  d_minor = [62, 64, 65, 67, 69, 70, 72, 74]
-  assert [frame.pitch(degree) for degree in range(8)] == d_minor
-  assert frame.pitch(-1) == 60
-  assert frame.chord_degrees(1) == (5, 7, 9, 11)
+def test_eighths_off_the_beat_swing(composer):
+  starts = [start for start, _, _ in composer.read(0, "xxxx")]
+  assert starts == [0.0, 0.125, 0.3125, 0.375]
+
+
+def test_rhythms_end_with_the_bar(composer):
+  composer.bar_steps = 12
+  assert len(list(composer.read(0, "x" * 16))) == 12
