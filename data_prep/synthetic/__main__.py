@@ -9,13 +9,20 @@ flags decide on every sample.
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
-from data_prep import command
-from data_prep.command import natural, positive_float, positive_int
+from data_prep.command import (
+  INTERRUPTED,
+  add_workers_flag,
+  natural,
+  positive_float,
+  positive_int,
+)
 from data_prep.preparation import claim_folder, run_jobs
 from data_prep.synthetic.songs import Song
+from mixit_jax.console import run_command
 from mixit_jax.errors import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -40,7 +47,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag("--mixes", type=natural, default=90, help="songs without stems (%(default)s)")
   flag("--mp3-mixes", type=natural, default=4, help="of these, as MP3 (%(default)s)")
   flag("--mix-seconds", type=positive_float, default=20.0, help="their length (20)")
-  command.add_workers_flag(parser)
+  add_workers_flag(parser)
   flags = parser.parse_args(arguments)
   if flags.mp3_mixes > flags.mixes:
     parser.error(f"--mp3-mixes: {flags.mp3_mixes} of {flags.mixes} mixes cannot be MP3")
@@ -80,4 +87,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-  command.run_command(main)
+  sys.exit(run_command(main, INTERRUPTED))
