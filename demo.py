@@ -30,11 +30,11 @@ STAGES = {
     f"--out={MUSIC}",
     "--sample-rate=8000",
   ],
-  "prepare_unlabelled": [
+  "prepare_unlabeled": [
     PYTHON,
     "-m",
     "data_prep.fma",
-    f"--audio={MUSIC}/unlabelled",
+    f"--audio={MUSIC}/unlabeled",
     f"--out={RUN}/fma",
     *SHAPE,
   ],

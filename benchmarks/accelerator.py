@@ -20,7 +20,7 @@ _Contest = tuple[str, Callable[[Any], dict[str, Any]], dict[str, Any]]
 
 
 def main() -> None:
-  """Runs the contests."""
+  """Runs the comparisons."""
   settings = _settings()
   begun = time.monotonic()
   tables: dict[str, Any] = {}

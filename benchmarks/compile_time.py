@@ -15,8 +15,8 @@ import time
 from typing import Any
 
 from benchmarks import options
-from benchmarks.contest import Result
 from benchmarks.report import rows, save, show
+from benchmarks.turns import Result
 
 
 def main() -> None:

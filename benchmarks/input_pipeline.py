@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import options
-from benchmarks.contest import Contestant, Task, compete
 from benchmarks.report import rows, save, show
+from benchmarks.turns import Contestant, Task, compete
 
 RATE = 44100
 _BATCHES_PER_RUN = 8

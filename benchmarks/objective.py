@@ -7,9 +7,9 @@ Loss and gradient of given estimates, and for comparison a whole training step.
 
 from typing import Any
 
-from benchmarks import contests, options
-from benchmarks.contest import compete
+from benchmarks import comparisons, options
 from benchmarks.report import rows, save, show
+from benchmarks.turns import compete
 
 
 def main() -> None:
@@ -27,12 +27,12 @@ def measure(settings: Any) -> dict[str, Any]:
   """Runs the contest and prints its table."""
   s = settings
   alone = compete(
-    contests.objective(s.num_sources, s.seconds, s.batch, not s.no_torch), s.rounds
+    comparisons.objective(s.num_sources, s.seconds, s.batch, not s.no_torch), s.rounds
   )
   table = rows(alone, 0, None)
   show(f"MixIT loss and gradient, {s.batch} x {s.seconds:g} s", table)
   step = compete(
-    contests.train_step(
+    comparisons.train_step(
       s.size, s.num_sources, s.seconds, s.batch, s.dtype, s.remat, False, s.apart
     ),
     s.rounds,

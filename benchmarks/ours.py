@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from benchmarks.contest import Task
+from benchmarks.turns import Task
 from configs import pretrain
 from mixit_jax.devices import memory
 from mixit_jax.devices.mesh import make_mesh

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Result
+from benchmarks.turns import Result
 from mixit_jax.files import write_json
 
 RESULTS = Path(__file__).parent / "results"

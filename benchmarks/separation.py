@@ -8,10 +8,10 @@ audio per second.
 
 from typing import Any
 
-from benchmarks import contests, options
-from benchmarks.contest import compete
+from benchmarks import comparisons, options
 from benchmarks.report import rows, save, show
 from benchmarks.train_step import peak_of_products
+from benchmarks.turns import compete
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.costs import forward_flops
 
@@ -45,7 +45,7 @@ def measure(settings: Any) -> dict[str, Any]:
   work = sum(forward_flops(config, samples, max(chunks, 1)).values())
   peak, products = peak_of_products(s)
   results = compete(
-    contests.separation(
+    comparisons.separation(
       s.size, s.num_sources, s.length, s.chunk, s.hop, s.batch, s.dtype, torch, s.apart
     ),
     s.rounds,

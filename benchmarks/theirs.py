@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.baseline import objectives
 from benchmarks.baseline.config import SIZES, BaselineConfig
 from benchmarks.baseline.model import Baseline
-from benchmarks.contest import Task
+from benchmarks.turns import Task
 from mixit_jax.separator.chunked import separate_long
 
 RATE = 44100

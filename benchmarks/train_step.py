@@ -8,9 +8,9 @@ On CPU all take turns; on an accelerator one ends before the next begins.
 
 from typing import Any
 
-from benchmarks import contests, options
-from benchmarks.contest import compete
+from benchmarks import comparisons, options
 from benchmarks.report import rows, save, show
+from benchmarks.turns import compete
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.costs import step_flops
 
@@ -33,7 +33,7 @@ def measure(settings: Any) -> dict[str, Any]:
   work = step_flops(config, round(s.seconds * config.sample_rate), s.batch)
   peak, products = peak_of_products(s)
   results = compete(
-    contests.train_step(
+    comparisons.train_step(
       s.size, s.num_sources, s.seconds, s.batch, s.dtype, s.remat, torch, s.apart
     ),
     s.rounds,
@@ -48,7 +48,7 @@ def peak_of_products(settings: Any) -> tuple[float | None, list[dict[str, Any]]]
   """Operations per second of the fastest large matrix product, and its table."""
   length = 8192 if settings.apart else 2048
   results = compete(
-    contests.matrix_product(length, settings.dtype, not settings.no_torch),
+    comparisons.matrix_product(length, settings.dtype, not settings.no_torch),
     settings.rounds,
     settings.apart,
   )

@@ -40,7 +40,7 @@ def run(
   items: Sequence[Item],
   workers: int,
   label: str,
-  max_deaths: int = 3,
+  max_crashes: int = 3,
 ) -> list[Result]:
   """Applies a function to every item.
 
@@ -50,14 +50,14 @@ def run(
     items: what to apply it to.
     workers: number of processes; 1 runs everything in this one.
     label: what is being done, for the progress bar.
-    max_deaths: how often a worker may die while it holds an item.
+    max_crashes: how often a worker may die while it holds an item.
 
   Returns:
     The results in the order of the items.
 
   Raises:
     UserError: if Dask is needed and missing, or an item killed its worker more often
-      than `max_deaths`.
+      than `max_crashes`.
     Exception: the first one that the function raises; the remaining items are then
       left out.
   """
@@ -65,7 +65,7 @@ def run(
   if workers <= 1:
     return list(_show_progress(map(function, items), len(items), label))
   results: dict[int, Result] = {}
-  completed = _run_in_cluster(function, items, workers, max_deaths)
+  completed = _run_in_cluster(function, items, workers, max_crashes)
   for index, result in _show_progress(completed, len(items), label):
     results[index] = result
   return [results[index] for index in range(len(items))]
@@ -75,7 +75,7 @@ def _run_in_cluster(
   function: Callable[[Item], Result],
   items: Sequence[Item],
   workers: int,
-  max_deaths: int,
+  max_crashes: int,
 ) -> Iterator[tuple[int, Result]]:
   """Yields (index, result) as the items are done."""
   try:
@@ -93,6 +93,9 @@ def _run_in_cluster(
       " pip install 'mixit-jax[prep]', or use --workers=1"
     ) from error
 
+  # Imported just now, it has set its own level.
+  logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
   class IgnoreInterrupts(WorkerPlugin):
     """Leaves Ctrl-C, which every process of a terminal gets, to this process."""
 
@@ -100,7 +103,7 @@ def _run_in_cluster(
       signal.signal(signal.SIGINT, signal.SIG_IGN)
 
   settings = {
-    "distributed.scheduler.allowed-failures": max_deaths,
+    "distributed.scheduler.allowed-failures": max_crashes,
     # One item in hand and none in store: a death then costs one item only.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
@@ -113,7 +116,7 @@ def _run_in_cluster(
       threads_per_worker=1,
       processes=True,
       host="127.0.0.1",
-      dashboard_address=None,
+      dashboard_address="127.0.0.1:0",  # its default port may be taken
       memory_limit=None,
       silence_logs=logging.CRITICAL,
     ) as cluster,
@@ -128,7 +131,7 @@ def _run_in_cluster(
         yield index, future.result()
       except KilledWorker as error:
         raise UserError(
-          f"{items[index]}: its worker process died {max_deaths + 1} times; is there"
+          f"{items[index]}: its worker process died {max_crashes + 1} times; is there"
           " enough memory for so many workers? Try fewer (--workers)"
         ) from error
 

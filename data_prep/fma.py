@@ -24,7 +24,7 @@ from data_prep.command import (
   positive_int,
   share,
 )
-from data_prep.deaths import MAX_DEATHS
+from data_prep.crashes import MAX_CRASHES
 from data_prep.fma_metadata import SUBSETS, read_tracks
 from data_prep.preparation import claim_folder, fingerprint, run_jobs
 from data_prep.segments import NUM_CHANNELS, Cut, MusicShard
@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
       flags.out, SOURCE, split, splits[split], per_shard
     )
   ]
-  finished = run_jobs(jobs, flags.workers, "shards", MAX_DEATHS * per_shard)
+  finished = run_jobs(jobs, flags.workers, "shards", MAX_CRASHES * per_shard)
   if finished:
     print(f"{flags.out}: {finished} of {len(jobs)} shards were finished before")
   shards, skipped = collect(job.place for job in jobs)

@@ -26,11 +26,11 @@ from data_prep.command import (
   positive_float,
   positive_int,
 )
-from data_prep.copies import SongCopy
-from data_prep.deaths import MAX_DEATHS
+from data_prep.crashes import MAX_CRASHES
 from data_prep.preparation import Job, claim_folder, fingerprint, run_jobs
 from data_prep.segments import NUM_CHANNELS, SILENT_STEM, Cut, StemShard
 from data_prep.shards import collect, place_tracks, tracks_per_shard
+from data_prep.song_copies import SongCopy
 from mixit_jax.audio.files import AUDIO_SUFFIXES
 from mixit_jax.console import run_command
 from mixit_jax.data.manifest import Manifest
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
     for song in valid
   ]
   jobs: list[Job] = [*shards, *copies]
-  finished = run_jobs(jobs, flags.workers, "shards and songs", MAX_DEATHS * per_shard)
+  finished = run_jobs(jobs, flags.workers, "shards and songs", MAX_CRASHES * per_shard)
   if finished:
     print(f"{flags.out}: {finished} of {len(jobs)} parts were finished before")
   splits, skipped = collect(shard.place for shard in shards)

@@ -30,7 +30,7 @@ class Job(Protocol):
     """Does it, and leaves nothing half done under its final name."""
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, label: str, max_deaths: int) -> int:
+def run_jobs(jobs: Sequence[Job], workers: int, label: str, max_crashes: int) -> int:
   """Runs the jobs that are not finished yet; see `engine.run`.
 
   Returns:
@@ -38,7 +38,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, label: str, max_deaths: int) -> 
   """
   pending = [job for job in jobs if not job.is_finished()]
   if pending:
-    engine.run(_run_job, pending, workers, label, max_deaths)
+    engine.run(_run_job, pending, workers, label, max_crashes)
   return len(jobs) - len(pending)
 
 

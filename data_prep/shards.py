@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from data_prep.deaths import DeathLog
+from data_prep.crashes import CrashLog
 from mixit_jax.audio.files import AudioError
 from mixit_jax.data.manifest import ShardEntry, SkippedFile
 from mixit_jax.data.records import write_shard
@@ -111,12 +111,12 @@ def write_tracks(
   for left_over in place.path.parent.glob(f".{place.path.stem}*.tmp"):
     left_over.unlink(missing_ok=True)  # of a run that was killed
   skipped: list[SkippedFile] = []
-  deaths = DeathLog(place.path.with_name(f".{place.path.stem}.running"))
+  crashes = CrashLog(place.path.with_name(f".{place.path.stem}.running"))
 
   def records() -> Iterator[bytes]:
     for track in tracks:
       try:
-        with deaths.watch(track):
+        with crashes.watch(track):
           yield from cut(track)
       except AudioError as error:
         skipped.append({"file": printable(track), "reason": printable(error.reason)})
@@ -132,7 +132,7 @@ def write_tracks(
   else:
     count = write_shard(place.path, itertools.chain([first], segments))
     report = ShardReport(count, place.path.stat().st_size, skipped)
-  deaths.close()
+  crashes.close()
   write_json(place.report_path, asdict(report))  # last: it says that all is done
 
 

@@ -18,9 +18,8 @@ def run_command(command: Callable[[], object], interrupted: str = "interrupted")
     interrupted: what to say after Ctrl-C.
   """
   logging.basicConfig(level=logging.INFO, format="%(message)s")
-  # JAX tells of absent platforms, Dask of each worker, Orbax (through absl) of saves.
-  for name in ("jax", "distributed"):
-    logging.getLogger(name).setLevel(logging.WARNING)
+  # JAX tells of absent platforms, Orbax (through absl) of each save.
+  logging.getLogger("jax").setLevel(logging.WARNING)
   _quiet_storage()
   try:
     command()

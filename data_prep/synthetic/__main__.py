@@ -4,7 +4,7 @@
 
 Songs with stems lie in train/, valid/ and test/ as in MUSDB18-HQ: a folder per song
 with vocals.wav, drums.wav, bass.wav, other.wav and mixture.wav, their exact sum. More
-songs lie in unlabelled/ as mixes only, most as FLAC and some as MP3. The seed and the
+songs lie in unlabeled/ as mixes only, most as FLAC and some as MP3. The seed and the
 flags decide on every sample.
 """
 
@@ -66,7 +66,7 @@ def list_songs(flags: argparse.Namespace) -> list[Song]:
       songs.append(Song(path, (seed, split, number), flags.song_seconds, rate))
   for number in range(flags.mixes):
     suffix = "mp3" if number < flags.mp3_mixes else "flac"
-    path = flags.out / "unlabelled" / f"mix-{number + 1:03d}.{suffix}"
+    path = flags.out / "unlabeled" / f"mix-{number + 1:03d}.{suffix}"
     songs.append(Song(path, (seed, len(SPLITS), number), flags.mix_seconds, rate))
   return songs
 
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     raise UserError("no song asked for: give --train-songs, --mixes, ...")
   settings = {k: v for k, v in vars(flags).items() if k not in ("out", "workers")}
   claim_folder(flags.out, "data_prep.synthetic", settings)
-  finished = run_jobs(songs, flags.workers, "songs", max_deaths=3)
+  finished = run_jobs(songs, flags.workers, "songs", max_crashes=3)
   before = f" ({finished} were there before)" if finished else ""
   seconds = time.monotonic() - began
   print(f"{flags.out}: {len(songs)} songs in {seconds:.1f} s{before}")

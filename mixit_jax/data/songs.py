@@ -42,7 +42,9 @@ def find_songs(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
   folder = Path(folder)
   if not folder.is_dir():
     raise UserError(f"{folder}: not found; give a folder of song folders")
-  places = [folder, *sorted(place for place in folder.iterdir() if place.is_dir())]
+  inside = [place for place in folder.iterdir() if place.is_dir()]
+  # Hidden ones are what a preparation has not finished.
+  places = [folder, *sorted(p for p in inside if not p.name.startswith("."))]
   songs = [place for place in places if _stem_files(place, stems)]
   if not songs:
     raise UserError(

@@ -17,9 +17,9 @@ def by_platform(
 ) -> Callable[..., Any]:
   """Return a function that becomes the variant of the platform it is compiled for.
 
-  Only that variant is compiled. Differentiate none of them through this switch, which
-  would keep what the backward passes of all of them need: put it into the functions
-  of a `jax.custom_vjp`.
+  Only that variant is compiled. What is not linear should not be differentiated
+  through this switch, which would keep what the backward passes of all variants need:
+  put it into the functions of a `jax.custom_vjp`.
 
   Args:
     default: for the platforms that are not named.

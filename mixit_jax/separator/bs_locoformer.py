@@ -23,6 +23,7 @@ from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.ops.attention import ATTENDED, self_attention
 from mixit_jax.separator.ops.convolution import correlate
 from mixit_jax.separator.ops.dropout import dropout, fold_in_each
+from mixit_jax.separator.ops.vectors import as_rank
 
 # Results of the matrix products: a policy may save them and recompute the rest.
 SAVED_PRODUCTS = ("expanded", "contracted", "qkv", "projected", ATTENDED)
@@ -188,6 +189,7 @@ class RMSGroupNorm(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Normalize x [..., D]."""
     gain = self.param("gain", nn.initializers.ones, x.shape[-1:])
+    gain = as_rank(gain, x.ndim)
     return _rms_group_norm(x, gain, self.config.num_groups).astype(self.config.dtype)
 
 
@@ -215,10 +217,10 @@ class ConvSwiGLU(nn.Module):
     out_kernel = self.param("out_kernel", init, (size, hidden, dim))
     out_bias = self.param("out_bias", init, (dim,))
     x = correlate(x, in_kernel.astype(c.dtype), full=True)
-    x = checkpoint_name(x + _as_rank(in_bias, x.ndim).astype(c.dtype), "expanded")
+    x = checkpoint_name(x + as_rank(in_bias, x.ndim).astype(c.dtype), "expanded")
     x = dropout(_swiglu(x), c.dropout, keys, site)
     x = correlate(x, out_kernel.astype(c.dtype))
-    x = checkpoint_name(x + _as_rank(out_bias, x.ndim).astype(c.dtype), "contracted")
+    x = checkpoint_name(x + as_rank(out_bias, x.ndim).astype(c.dtype), "contracted")
     return dropout(x, c.dropout, keys, site + 1)
 
 
@@ -379,7 +381,7 @@ def _rms_group_norm(x: Array, gain: Array, num_groups: int) -> Array:
   grouped = x.astype(jnp.float32).reshape(*x.shape[:-1], num_groups, -1)
   # The small constant keeps the gradient at zero finite.
   rms = jnp.sqrt(jnp.mean(grouped**2, -1, keepdims=True) + 1e-24)
-  return (grouped / (rms + 1e-5)).reshape(x.shape) * _as_rank(gain, x.ndim)
+  return (grouped / (rms + 1e-5)).reshape(x.shape) * gain
 
 
 @partial(jax.checkpoint, prevent_cse=False)
@@ -400,8 +402,3 @@ def _gated_masks(run: Array, parts: tuple[int, int, int]) -> Array:
   mask = (value * nn.sigmoid(gate)).reshape(len(run), *parts, -1, *run.shape[2:])
   mask = jnp.transpose(mask, (1, 5, 2, 3, 0, 4, 6))
   return mask.reshape(*mask.shape[:4], -1, mask.shape[-1])
-
-
-def _as_rank(vector: Array, rank: int) -> Array:
-  """Return a vector [D] as [1, ..., 1, D]."""
-  return vector.reshape((1,) * (rank - 1) + vector.shape)

@@ -73,7 +73,7 @@ def test_the_mixture_is_exactly_the_sum_of_the_stems(music):
 
 
 def test_mixes_are_flac_and_a_few_mp3(music):
-  mixes = find_audio(music / "unlabelled")
+  mixes = find_audio(music / "unlabeled")
   assert [mix.name for mix in mixes] == ["mix-001.mp3", "mix-002.flac", "mix-003.flac"]
   for mix in mixes:
     audio = read_audio(mix)
@@ -85,7 +85,7 @@ def test_mixes_are_flac_and_a_few_mp3(music):
 def test_no_two_files_hold_the_same_music(music):
   splits = ("train", "valid", "test")
   files = [song / "mixture.wav" for s in splits for song in find_songs(music / s)]
-  files += find_audio(music / "unlabelled")
+  files += find_audio(music / "unlabeled")
   starts = {read_audio(path)[:, :8000].tobytes() for path in files}
   assert len(starts) == len(files)
 
@@ -131,7 +131,7 @@ def test_a_killed_run_goes_on_where_it_stopped(music, tmp_path, monkeypatch, cap
 
 def test_missing_mixes_are_made_again(music, capsys):
   before = _files(music)
-  (music / "unlabelled/mix-002.flac").unlink()
+  (music / "unlabeled/mix-002.flac").unlink()
   _make(music)
   assert _files(music) == before
   assert "(6 were there before)" in capsys.readouterr().out

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from mixit_jax.audio.files import AudioError
 
-MAX_DEATHS = 3
+MAX_CRASHES = 3
 
 
-class DeathLog:
+class CrashLog:
   """Counts per track how often a process died while it was open."""
 
   def __init__(self, path: Path):
@@ -36,15 +36,15 @@ class DeathLog:
     Raises:
       AudioError: if processes died at this track too often; the block is not run.
     """
-    deaths = self._counts.get(track, 0)
-    if deaths >= MAX_DEATHS:
-      raise AudioError(track, f"the process died {deaths} times while it was open")
-    self._counts[track] = deaths + 1
+    crashes = self._counts.get(track, 0)
+    if crashes >= MAX_CRASHES:
+      raise AudioError(track, f"the process died {crashes} times while it was open")
+    self._counts[track] = crashes + 1
     self._save()
     try:
       yield
     finally:
-      self._counts[track] = deaths
+      self._counts[track] = crashes
       self._save()
 
   def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.contest import Contestant
+from benchmarks.turns import Contestant
 
 _JAX = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95"}
 _TORCH = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 from music_files import RATE, noise, write
 
-from data_prep.copies import SongCopy
+from data_prep.song_copies import SongCopy
 from mixit_jax.errors import UserError
 
 
@@ -85,6 +85,6 @@ def test_a_copy_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
   def full(*arguments):
     raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr("data_prep.copies._pack", full)
+  monkeypatch.setattr("data_prep.song_copies._pack", full)
   with pytest.raises(UserError, match=r"bass.wav: cannot be copied to .*No space left"):
     _copy(tmp_path, "bass.wav")
