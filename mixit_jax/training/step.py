@@ -24,7 +24,7 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]
 
 def make_train_step(
   loss: Loss,
-  optimizer: optax.GradientTransformation,
+  optimizer: optax.GradientTransformationExtraArgs,
   config: Config,
   mesh: Mesh | None = None,
 ) -> TrainStep:
@@ -70,7 +70,7 @@ def make_train_step(
 
     def update(moving: Moving) -> Moving:
       trainable, opt_state, ema = moving
-      updates, opt_state = optimizer.update(grads, opt_state, trainable)
+      updates, opt_state = optimizer.update(grads, opt_state, trainable, norm=grad_norm)
       trainable = optax.apply_updates(trainable, updates)
       ema = _running_mean(ema, {**trainable, **fixed}, config.optimizer.ema)
       return trainable, opt_state, ema

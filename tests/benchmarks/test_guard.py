@@ -1,7 +1,8 @@
 """What a compiled training step may cost: no clock, so no noise.
 
-Each bound stands a tenth above what was counted (small model, 12 outputs, 1 s, CPU,
-jax 0.10.2). A change that exceeds one is a mistake, or has to argue for a new bound.
+The step is that of configs/pretrain.py:small with its dropout and remat, on one example
+of 1 s. Each bound stands a tenth above what was counted (CPU, jax 0.10.2). A change that
+exceeds one is a mistake, or has to argue for a new bound.
 """
 
 import collections
@@ -42,11 +43,11 @@ def test_operations_are_those_of_the_analysis(compiled):
 
 
 def test_bytes_that_are_read_and_written(compiled):
-  assert compiled.cost_analysis()["bytes accessed"] <= 7_650 * MIB
+  assert compiled.cost_analysis()["bytes accessed"] <= 7_950 * MIB
 
 
 def test_memory_beside_the_state(compiled):
-  assert compiled.memory_analysis().temp_size_in_bytes <= 690 * MIB
+  assert compiled.memory_analysis().temp_size_in_bytes <= 625 * MIB
 
 
 def test_the_state_is_updated_in_place(compiled):
@@ -57,7 +58,7 @@ def test_the_state_is_updated_in_place(compiled):
 
 def test_size_of_the_program(compiled):
   """It is what compilation takes its time for."""
-  assert len(compiled.as_text().splitlines()) <= 22_200
+  assert len(compiled.as_text().splitlines()) <= 37_700
 
 
 def test_a_run_compiles_each_program_once(music, tmp_path, caplog):
