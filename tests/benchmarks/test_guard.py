@@ -1,7 +1,7 @@
 """What a compiled training step may cost: no clock, so no noise.
 
-The step is that of configs/pretrain.py:small with its dropout and remat, on one example
-of 1 s. Each bound stands a tenth above what was counted (CPU, jax 0.10.2). A change that
+The step is that of configs/pretrain.py:small with its dropout and remat, on an example
+of 1 s. Each bound is a tenth above what was counted (CPU, jax 0.10.2). A change that
 exceeds one is a mistake, or has to argue for a new bound.
 """
 
