@@ -76,7 +76,7 @@ STAGES = {
 
 
 def main() -> int:
-  """Runs every stage; the exit status of the first that fails, or 0."""
+  """Run every stage; return the status of the first that fails, or 0."""
   seconds: dict[str, float] = {}
   for name, command in STAGES.items():
     if status := run(name, command, seconds):
@@ -90,7 +90,7 @@ def main() -> int:
 
 
 def run(name: str, command: list[str], seconds: dict[str, float]) -> int:
-  """Runs and times one command."""
+  """Run one command and note its time."""
   shown = ["python" if part == PYTHON else part for part in command]
   print(f"\n== {name}\n$ {shlex.join(shown)}", flush=True)
   begun = time.perf_counter()
@@ -102,7 +102,7 @@ def run(name: str, command: list[str], seconds: dict[str, float]) -> int:
 
 
 def write_scores(seconds: dict[str, float]) -> None:
-  """Collects what the stages measured in `scores.json`."""
+  """Collect what the stages measured in `scores.json`."""
   evaluation = json.loads((RUN / "evaluation.json").read_text())
   validations = [
     json.loads(line)

@@ -24,7 +24,7 @@ BANDS = (4,) * 8 + (9,) * 9 + (24,) * 6
 
 
 def get_config(stage: str) -> Config:
-  """Configuration of a stage: "pretrain" or "finetune"."""
+  """Return the configuration of a stage: "pretrain" or "finetune"."""
   if stage not in ("pretrain", "finetune"):
     raise UserError(f'stage "{stage}" is neither "pretrain" nor "finetune"')
   pretrain = stage == "pretrain"

@@ -21,7 +21,7 @@ from mixit_jax.training.config import (
 
 
 def get_config(size: str = "medium") -> Config:
-  """Configuration of a size: "small", "medium" or "large"."""
+  """Return the configuration of a size: "small", "medium" or "large"."""
   return Config(
     model=SeparatorConfig.preset(
       size,

@@ -37,7 +37,7 @@ ROWS = {
 
 
 def get_config(row: str = "") -> Config:
-  """Configuration of a row of Table 1."""
+  """Return the configuration of a row of Table 1."""
   if row not in ROWS:
     raise UserError(f'row "{row}" of Table 1 is not one of {", ".join(ROWS)}')
   size, pretrained = ROWS[row]

@@ -39,7 +39,7 @@ EPOCHS = 200
 
 
 def get_config(row: str = "") -> Config:
-  """Configuration of a row of Table 2."""
+  """Return the configuration of a row of Table 2."""
   if row not in ROWS:
     raise UserError(f'row "{row}" of Table 2 is not one of {", ".join(ROWS)}')
   config = table1.get_config(ROWS[row])

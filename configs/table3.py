@@ -33,7 +33,7 @@ ROWS = ("none", "small", "medium", "large", "full")
 
 
 def get_config(row: str = "") -> Config:
-  """Configuration of a row of Table 3."""
+  """Return the configuration of a row of Table 3."""
   if row not in ROWS:
     raise UserError(f'row "{row}" of Table 3 is not one of {", ".join(ROWS)}')
   if row == "none":

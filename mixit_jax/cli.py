@@ -27,7 +27,7 @@ _TORCH_OVERRIDES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """Runs a command and returns the exit status."""
+  """Run a command and return its exit status."""
   parser = _parser()
   options, rest = parser.parse_known_args(arguments)
   options.overrides = rest

@@ -34,7 +34,7 @@ def write_json(path: Path, value: Any) -> None:
   """Write a JSON document atomically.
 
   Raises:
-    UserError: The disk is full, or nothing may be written there.
+    UserError: the disk is full, or nothing may be written there.
   """
   # File names that are not UTF-8 hold surrogates: JSON's escapes, as it happens.
   text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
@@ -53,7 +53,7 @@ def read_json(path: Path, remedy: str = "restore it") -> dict[str, Any]:
     remedy: what to do where it is damaged.
 
   Raises:
-    UserError: The file is missing, is not JSON, or holds something else.
+    UserError: the file is missing, is not JSON, or holds something else.
   """
   try:
     document = json.loads(path.read_text("utf-8"))
@@ -93,7 +93,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
   After an error nothing is left, and `folder` is as it was.
 
   Raises:
-    UserError: The folder holds files already, or cannot be written.
+    UserError: the folder holds files already, or cannot be written.
   """
   check_vacant(folder)
   target = folder.resolve()

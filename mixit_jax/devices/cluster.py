@@ -60,7 +60,7 @@ class Launch:
 
 
 def find_cluster(environment: Environment) -> Cluster | None:
-  """The cluster that this process belongs to, or None where there is no sign of one.
+  """Find the cluster that this process belongs to; None where there is no sign of it.
 
   Looked for in this order: JAX's own variables, Open MPI, SLURM, TPU.
 
@@ -88,7 +88,7 @@ def find_cluster(environment: Environment) -> Cluster | None:
 
 
 def _explicit(environment: Environment, launch: Launch | None) -> Cluster | None:
-  """The cluster of JAX's variables; a launcher or an indexed pod may number it."""
+  """Read JAX's variables; a launcher or an indexed pod may number the process."""
   address = environment.get(ADDRESS)
   processes = launch.processes if launch else None
   number = launch.number if launch else None
@@ -129,7 +129,7 @@ def _complain(environment: Environment, *found: str | int | None) -> NoReturn:
 
 
 def _open_mpi(environment: Environment) -> Launch | None:
-  """The process as mpirun has started it, Open MPI 4 and 5 alike."""
+  """Read what mpirun tells the process, Open MPI 4 and 5 alike."""
   if "OMPI_COMM_WORLD_SIZE" not in environment:
     return None
   names = ("SIZE", "RANK", "LOCAL_SIZE", "LOCAL_RANK")
@@ -144,7 +144,7 @@ def _needs_mpi4py(environment: Environment) -> bool:
 
 
 def _slurm(environment: Environment) -> Launch | None:
-  """The process as a task of srun.
+  """Read what srun tells the process.
 
   The shells of sbatch and salloc have SLURM_NTASKS, and often SLURM_PROCID, though no
   other task has been started: only a step has the variables of a step.
@@ -174,7 +174,7 @@ def _tasks_per_node(text: str) -> list[int]:
 
 
 def _own_gpus(environment: Environment, launch: Launch) -> list[int] | None:
-  """This process's share of the visible GPUs; [] is all, None what JAX is told."""
+  """Take this process's share of the visible GPUs; [] is all, None JAX's choice."""
   if "JAX_LOCAL_DEVICE_IDS" in environment:
     return None
   # Alone on its host, or bound to its own GPUs by SLURM.
@@ -190,7 +190,7 @@ def _own_gpus(environment: Environment, launch: Launch) -> list[int] | None:
 
 
 def _tpu(environment: Environment) -> Cluster | None:
-  """The hosts of TPU slices, on GKE or Compute Engine."""
+  """Count the hosts of TPU slices, on GKE or Compute Engine."""
   if importlib.util.find_spec("libtpu") is None:
     return None
   workers = environment.get("TPU_PROCESS_ADDRESSES") or environment.get(
@@ -214,7 +214,7 @@ def _tpu(environment: Environment) -> Cluster | None:
 
 
 def _metadata(environment: Environment, key: str) -> str:
-  """A value of Compute Engine's metadata server; empty where there is none."""
+  """Read a value of Compute Engine's metadata server; empty where there is none."""
   server = environment.get("GCE_METADATA_IP", "metadata.google.internal")
   request = urllib.request.Request(
     f"http://{server}/computeMetadata/v1/instance/attributes/{key}",
@@ -229,7 +229,7 @@ def _metadata(environment: Environment, key: str) -> str:
 
 
 def _integer(environment: Environment, name: str) -> int:
-  """A variable that must be a whole number."""
+  """Read a variable that must be a whole number."""
   value = environment.get(name, "")
   if not value.strip().isdecimal():
     raise ConfigError(

@@ -51,7 +51,7 @@ def local_mesh(count: int | None = None) -> Mesh:
 
 
 def check_batch(batch: int, accumulation: int, mesh: Mesh) -> None:
-  """Raises ConfigError when the mesh cannot divide the batch, before compilation."""
+  """Raise a ConfigError where the mesh cannot divide the batch."""
   devices = mesh.devices.size
   if batch % (accumulation * devices):
     raise ConfigError(
@@ -62,17 +62,17 @@ def check_batch(batch: int, accumulation: int, mesh: Mesh) -> None:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Layout of every array of a batch: its first axis over all devices."""
+  """Lay out each array of a batch: its first axis over all devices."""
   return NamedSharding(mesh, P(BATCH_AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Layout of what every device holds whole."""
+  """Lay out what every device holds whole."""
   return NamedSharding(mesh, P())
 
 
 def state_sharding(state: Any, mesh: Mesh) -> Any:
-  """Layout of each leaf of a state (arrays or `jax.ShapeDtypeStruct`).
+  """Lay out each leaf of a state (arrays or `jax.ShapeDtypeStruct`).
 
   Over `fsdp` goes the largest axis that it divides; small leaves stay whole.
   """

@@ -21,7 +21,7 @@ _PEAKS = (
 
 
 def peak_flops(device: jax.Device) -> float | None:
-  """Peak of a device in operations per second, or None where it is not known."""
+  """Return the peak of a device in operations per second; None if unknown."""
   if device.platform == "cpu":
     return None
   return next((peak for name, peak in _PEAKS if name in device.device_kind), None)

@@ -23,7 +23,7 @@ def start(distributed: str) -> None:
       demands one, "off" never connects.
 
   Raises:
-    ConfigError: A cluster is demanded and none can be joined, or its variables are
+    ConfigError: a cluster is demanded and none can be joined, or its variables are
       incomplete.
     UserError: JAX finds no device.
   """

@@ -23,7 +23,7 @@ class Check(NamedTuple):
 
 
 def run_checks(checks: Iterable[Check], echo: Callable[[str], None]) -> None:
-  """Runs every check, whatever became of those before, and prints a line for each.
+  """Run every check, whatever became of those before, and print a line for each.
 
   Raises:
     UserError: at least one has failed.

@@ -15,7 +15,7 @@ Echo = Callable[[str], None]
 
 
 def diagnose(echo: Echo) -> None:
-  """Prints whether this machine is ready.
+  """Print whether this machine is ready.
 
   Raises:
     UserError: it is not.
@@ -26,7 +26,7 @@ def diagnose(echo: Echo) -> None:
 def forecast(
   flags: Sequence[str], utilization: float, peak_tflops: float | None, echo: Echo
 ) -> None:
-  """Prints what a run needs; no data is read.
+  """Print what a run needs; no data is read.
 
   Args:
     flags: `--config=…` and its overrides, as for training.

@@ -84,7 +84,7 @@ class Work:
     return self.flops / self.devices
 
   def hours(self, speed: float) -> float:
-    """Hours of the whole run at a speed of each device in operations per second."""
+    """Return the hours of the run at a speed of each device in operations a second."""
     return self.steps * self.flops_per_device / speed / 3600
 
 
@@ -112,7 +112,7 @@ class Program:
     return self.objective.config
 
   def memory(self) -> Memory:
-    """Memory of each device: XLA's plan, and the layouts of state and batch.
+    """Read the memory of each device off XLA's plan and the layouts.
 
     Raises:
       UserError: this kind of device has no such plan.
@@ -134,7 +134,7 @@ class Program:
     )
 
   def work(self) -> Work:
-    """Operations of the run."""
+    """Count the operations of the run."""
     config, counted = self.config, self.step.cost_analysis() or {}
     return Work(
       steps=config.run.steps,
@@ -160,7 +160,7 @@ class Program:
     return jax.jit(draw, out_shardings=shardings)()
 
   def measure(self) -> float:
-    """Seconds of a step, measured on random data.
+    """Measure the seconds of a step on random data.
 
     Raises:
       TooLargeError: the devices have too little memory.
@@ -183,7 +183,7 @@ class Program:
 
 
 def compile_step(objective: Objective, mesh: Mesh) -> Program:
-  """Compiles the step that a run would take, from shapes alone.
+  """Compile the step that a run would take, from shapes alone.
 
   Raises:
     TooLargeError: the compiler finds no room in the memory of the devices.
@@ -196,7 +196,7 @@ def compile_step(objective: Objective, mesh: Mesh) -> Program:
 
 
 def shortened(config: Config, mesh: Mesh) -> Config:
-  """A run whose step a CPU takes in seconds: one short example for each device."""
+  """Shorten a run to steps of seconds on a CPU: one short example for each device."""
   shortest = 2 * config.model.n_fft / config.model.sample_rate
   seconds = min(config.data.seconds, max(_SHORT_SECONDS, shortest))
   return replace(
@@ -207,7 +207,7 @@ def shortened(config: Config, mesh: Mesh) -> Config:
 
 
 def remedy(config: Config, mesh: Mesh) -> str:
-  """What makes a step need less memory, as far as the run does not do it yet."""
+  """Name what makes a step need less memory and is not done by the run yet."""
   run, devices = config.run, mesh.devices.size
   parts = next(
     (
@@ -229,7 +229,7 @@ def remedy(config: Config, mesh: Mesh) -> str:
 
 
 def device_bytes(layout: Any) -> int:
-  """Bytes of a device's part of a tree of `jax.ShapeDtypeStruct` with shardings."""
+  """Count the bytes of a device's part of a layout."""
   return sum(
     int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(layout)
@@ -238,7 +238,7 @@ def device_bytes(layout: Any) -> int:
 
 @contextlib.contextmanager
 def _memory_errors(config: Config, mesh: Mesh) -> Iterator[None]:
-  """Turns what XLA says where memory runs out into one line with the remedy."""
+  """Turn what XLA says where memory runs out into one line with the remedy."""
   try:
     yield
   except jax.errors.JaxRuntimeError as error:

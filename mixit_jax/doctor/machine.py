@@ -38,7 +38,7 @@ _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def machine_checks() -> Iterator[Check]:
-  """The checks of a machine, one after the other."""
+  """Yield the checks of a machine, one after the other."""
   yield Check("versions", versions)
   yield Check("devices", devices)
   yield Check("compilation cache", cache)
@@ -49,7 +49,7 @@ def machine_checks() -> Iterator[Check]:
 
 
 def versions() -> str:
-  """Versions of Python and of the packages that matter.
+  """List the versions of Python and of the packages that matter.
 
   Raises:
     UserError: packages are missing.
@@ -68,7 +68,7 @@ def versions() -> str:
 
 
 def devices() -> str:
-  """Kind, number and memory of the devices.
+  """Tell kind, number and memory of the devices.
 
   Raises:
     UserError: there are none that JAX can use, or not those of this machine.
@@ -92,7 +92,7 @@ def devices() -> str:
 
 
 def cache() -> str:
-  """Folder of the compilation cache, in which it writes a file.
+  """Try the folder of the compilation cache by writing a file.
 
   Raises:
     UserError: the folder cannot be written.

@@ -43,7 +43,7 @@ _MODEL = SeparatorConfig(
 
 
 def overfit(kind: Literal["mixit", "stems"]) -> str:
-  """Trains on one batch, on the default device in its default precision.
+  """Train on one batch, on one device in its default precision.
 
   Args:
     kind: the objective.
@@ -84,7 +84,7 @@ def overfit(kind: Literal["mixit", "stems"]) -> str:
 
 @cache
 def _params() -> Params:
-  """Random parameters, the same for both objectives: drawing takes long to compile."""
+  """Draw parameters once for both objectives: drawing takes long to compile."""
   return jax.device_get(jax.jit(lambda: init(_MODEL, jax.random.key(0)))())
 
 

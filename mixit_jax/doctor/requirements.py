@@ -139,7 +139,7 @@ def _measured_line(program: Program, peak: float | None) -> str:
 
 
 def _size(count: int) -> str:
-  """Bytes for people."""
+  """Write bytes for people."""
   for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
     if count >= unit:
       return f"{count / unit:.1f} {name}"
@@ -147,7 +147,7 @@ def _size(count: int) -> str:
 
 
 def _scaled(count: float) -> str:
-  """A count with the prefix of its unit."""
+  """Write a count with the prefix of its unit."""
   for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
     if count >= unit:
       return f"{count / unit:.3g} {name}"

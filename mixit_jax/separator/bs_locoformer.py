@@ -290,7 +290,7 @@ class MaskDecoder(nn.Module):
     # No nonlinearity stands between these two layers.
     expand = BandwiseWeights(bands, dim, 4 * dim, name="expand")()
     mix = BandwiseWeights(bands, 4 * dim, 4 * dim, name="hidden")()
-    return _composed(expand, mix)
+    return composed(expand, mix)
 
 
 class BandwiseNorm(nn.Module):
@@ -347,20 +347,7 @@ def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
   return init
 
 
-def fold(params: Mapping[str, Any]) -> dict[str, Any]:
-  """Make two layers of the decoder one, for inference.
-
-  Such parameters separate as before, but do not compose the layers for every batch.
-  """
-  decoder = dict(params["decoder"])
-  layers = (decoder.pop(name) for name in ("expand", "hidden"))
-  weights = ((layer["kernel"], layer["bias"]) for layer in layers)
-  kernel, bias = jax.jit(_composed)(*weights)
-  decoder["folded"] = {"kernel": kernel, "bias": bias}
-  return {**params, "decoder": decoder}
-
-
-def _composed(
+def composed(
   first: tuple[Array, Array], second: tuple[Array, Array]
 ) -> tuple[Array, Array]:
   """Return the weights of one linear layer that does what two in a row do."""

@@ -1,7 +1,7 @@
 """The separator as a compiled function of chunks, on one device or several."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.devices.platforms import platform_of
 from mixit_jax.separator import waveform
-from mixit_jax.separator.bs_locoformer import fold
+from mixit_jax.separator.bs_locoformer import composed
 from mixit_jax.separator.config import SeparatorConfig
 
 # What comes back may still be on its way; `np.asarray` waits for it.
@@ -56,6 +56,19 @@ def chunk_separator(
       return _separate(config, layout, params, placed)
 
   return separate
+
+
+def fold(params: Mapping[str, Any]) -> dict[str, Any]:
+  """Make two layers of the decoder one, for inference.
+
+  Such parameters separate as before, but do not compose the layers for every batch.
+  """
+  decoder = dict(params["decoder"])
+  layers = (decoder.pop(name) for name in ("expand", "hidden"))
+  weights = ((layer["kernel"], layer["bias"]) for layer in layers)
+  kernel, bias = jax.jit(composed)(*weights)
+  decoder["folded"] = {"kernel": kernel, "bias": bias}
+  return {**params, "decoder": decoder}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -27,7 +27,7 @@ class SeparatorConfig(Checked):
   """Sizes of a separator and how it is computed.
 
   Raises:
-    ConfigError: A value is not valid; the message names the key.
+    ConfigError: a value is not valid; the message names the key.
   """
 
   section = "model"
@@ -106,7 +106,7 @@ class SeparatorConfig(Checked):
       **overrides: any field.
 
     Raises:
-      UserError: The size or a key is unknown, or a value not valid.
+      UserError: the size or a key is unknown, or a value not valid.
     """
     if size not in _PRESETS:
       raise UserError(f"size: {size!r} is not one of {', '.join(_PRESETS)}")

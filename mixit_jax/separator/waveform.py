@@ -57,7 +57,7 @@ def analyze(config: SeparatorConfig, mixture: Array) -> tuple[Array, Array]:
     they were divided by.
 
   Raises:
-    ValueError: The shape is another one.
+    ValueError: the shape is another one.
   """
   c = config
   if mixture.ndim != 3 or mixture.shape[1] != c.num_channels:

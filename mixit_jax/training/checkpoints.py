@@ -92,7 +92,7 @@ class Checkpoints:
     self.close()
 
   def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
-    """Starts a save; the state may be donated as soon as this returns.
+    """Start a save; the state may be donated as soon as this returns.
 
     Raises:
       CheckpointError: this or an earlier save failed, e.g. because the disk is full.
@@ -114,7 +114,7 @@ class Checkpoints:
     """Record the validation loss of a checkpoint, atomically.
 
     Raises:
-      CheckpointError: The checkpoint or the loss could not be written.
+      CheckpointError: the checkpoint or the loss could not be written.
     """
     self.wait()
     self._set_losses({**self._policy.losses, step: loss})
@@ -124,7 +124,7 @@ class Checkpoints:
     return step in self._policy.losses
 
   def wait(self) -> None:
-    """Waits for the save under way.
+    """Wait for the save under way.
 
     Raises:
       CheckpointError: that save failed.
@@ -136,11 +136,11 @@ class Checkpoints:
       raise CheckpointError(_save_failed(self._workdir, error)) from error
 
   def reached_preemption(self, step: int) -> bool:
-    """Whether the cluster asked to stop; true on all hosts at the same step."""
+    """Tell whether the cluster asked to stop; the same on all hosts at a step."""
     return self._manager.reached_preemption(step)
 
   def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-    """The newest readable checkpoint.
+    """Restore the newest readable checkpoint.
 
     A damaged one is reported and the one before it is used; only then is it set aside
     in `damaged_checkpoints`.
@@ -222,7 +222,7 @@ class Checkpoints:
     self._policy.losses = losses
 
   def close(self) -> None:
-    """Waits for the save under way and closes.
+    """Wait for the save under way and close.
 
     Raises:
       CheckpointError: that save failed.
@@ -235,7 +235,7 @@ class Checkpoints:
 
 
 def _write_whole_arrays() -> None:
-  """Keeps a single process from dividing its writing among its devices.
+  """Keep a single process from dividing its writing among its devices.
 
   Orbax compiles a program for each slice of each array to do so, which takes much
   longer than the writing. Several processes share the work, as Orbax means it to be.
@@ -255,7 +255,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _name(path: tuple) -> str:
-  """Dotted name of a leaf, the same for stored dicts and the live dataclasses."""
+  """Return the dotted name of a leaf, the same for stored dicts and dataclasses."""
   names = (
     getattr(key, "name", getattr(key, "key", getattr(key, "idx", key))) for key in path
   )
@@ -273,7 +273,7 @@ def _check_shapes(stored: dict, wanted: dict, checkpoint: Path) -> None:
 
 
 def _is_no_damage(error: Exception) -> bool:
-  """Whether files may be good although they cannot be restored."""
+  """Tell whether files may be good although they cannot be restored."""
   codes = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED")
   unable = isinstance(error, (MemoryError, PermissionError))
   return unable or any(code in str(error) for code in codes)

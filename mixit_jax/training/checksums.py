@@ -8,7 +8,7 @@ import numpy as np
 
 
 def checksums(tree: Any) -> dict[str, int]:
-  """A checksum of each leaf, by its path.
+  """Compute a checksum of each leaf, by its path.
 
   Computed where the leaves are: a sum modulo 2^32 does not depend on its order, so it
   does not depend on how a leaf is divided over devices. Any change of one element
@@ -40,7 +40,7 @@ def _sum(leaf: jax.Array) -> jax.Array:
 
 
 def _mixed(x: jax.Array) -> jax.Array:
-  """A one-to-one map in which every bit depends on all (the end of MurmurHash3)."""
+  """Map one to one so that every bit depends on all (the end of MurmurHash3)."""
   x = (x ^ x >> 16) * np.uint32(0x85EBCA6B)
   x = (x ^ x >> 13) * np.uint32(0xC2B2AE35)
   return x ^ x >> 16

@@ -326,7 +326,7 @@ class Config:
     """Make a configuration from nested values.
 
     Raises:
-      ConfigError: A key is unknown (its nearest neighbor is named), or a value has a
+      ConfigError: a key is unknown (its nearest neighbor is named), or a value has a
         wrong type or is impossible.
     """
     for name in values:

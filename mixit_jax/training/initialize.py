@@ -44,7 +44,7 @@ def initial_state(objective: Objective, workdir: Path, mesh: Mesh) -> TrainState
   stored in `channel_selection.json`.
 
   Raises:
-    UserError: The weights are missing, damaged or of another architecture.
+    UserError: the weights are missing, damaged or of another architecture.
   """
   config = objective.config
   shardings = jax.tree.map(lambda leaf: leaf.sharding, state_layout(config, mesh))
@@ -66,7 +66,7 @@ def check_start(objective: Objective) -> None:
   """Make sure that the run can start from `init.run`; nothing is loaded.
 
   Raises:
-    UserError: There are no such weights, or they do not fit the configuration.
+    UserError: there are no such weights, or they do not fit the configuration.
   """
   start = objective.config.init
   if start.run:

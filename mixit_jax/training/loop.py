@@ -39,7 +39,7 @@ def train(config: Config, workdir: Path) -> None:
     workdir: folder of the run; created where it is missing.
 
   Raises:
-    UserError: Configuration, data, working directory or checkpoint cannot be used, or
+    UserError: configuration, data, working directory or checkpoint cannot be used, or
       too many steps in a row were not finite.
   """
   workdir, run, valid = Path(workdir), config.run, config.valid

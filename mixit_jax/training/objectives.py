@@ -100,7 +100,7 @@ class Objective(ABC):
     """Find the validation data.
 
     Raises:
-      UserError: It is missing, or does not fit the configuration.
+      UserError: it is missing, or does not fit the configuration.
     """
 
   @abstractmethod

@@ -33,7 +33,7 @@ class TrainState:
 
 
 def split_params(params: Params, frozen: Iterable[str]) -> tuple[Params, Params]:
-  """Trainable and frozen parameters, by top-level name."""
+  """Divide parameters into trainable and frozen ones, by top-level name."""
   frozen = set(frozen)
   trainable = {name: tree for name, tree in params.items() if name not in frozen}
   return trainable, {name: params[name] for name in frozen}
@@ -45,7 +45,7 @@ def new_state(
   frozen: Iterable[str] = (),
   ema: bool = False,
 ) -> TrainState:
-  """State before the first step; frozen parameters get no optimizer state."""
+  """Make the state before the first step; frozen parameters get no optimizer state."""
   trainable, _ = split_params(params, frozen)
   return TrainState(
     step=jnp.zeros((), jnp.int32),

@@ -145,7 +145,7 @@ def make_valid_step(
 
 
 def _gather(params: Params, mesh: Mesh) -> Params:
-  """Parameters whole on every device: they travel, the larger activations do not."""
+  """Bring parameters whole to every device, so that no activation has to travel."""
   return jax.lax.with_sharding_constraint(params, replicated(mesh))
 
 
@@ -156,7 +156,7 @@ def _accumulate(
   parts: int,
   mesh: Mesh | None,
 ) -> tuple[Params, dict[str, jax.Array]]:
-  """Mean gradients and metrics over equal parts of the batch, one after the other."""
+  """Average gradients and metrics over equal parts of the batch, one by one."""
   if parts == 1:
     return gradients(params, batch)
 

@@ -72,7 +72,7 @@ class Telemetry:
     )
 
   def scalars(self, group: str, step: int, values: Mapping[str, Any]) -> None:
-    """Logs values of a step: numbers, or vectors with one number per output.
+    """Log values of a step: numbers, or vectors with one number per output.
 
     Args:
       group: "train" or "valid".
@@ -102,12 +102,12 @@ class Telemetry:
     self._guarded(lambda: board.add_image(name, self._draw(audio), step))
 
   def advance(self, step: int) -> None:
-    """Moves the progress bar."""
+    """Move the progress bar."""
     if self._bar is not None:
       self._bar.update(step - self._bar.n)
 
   def close(self) -> None:
-    """Closes all files."""
+    """Close all files."""
     for resource in (self._bar, self._board, self._file):
       if resource is not None:
         self._guarded(resource.close)
@@ -152,7 +152,7 @@ class Telemetry:
 
 
 def _drop_repeated(file: Path, first_step: int, validated: bool) -> None:
-  """Drops lines of what will be repeated, and the line that a kill has torn."""
+  """Drop lines of what will be repeated, and the line that a kill has torn."""
   if not file.exists():
     return
 

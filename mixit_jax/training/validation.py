@@ -32,7 +32,7 @@ class Validator:
     """Find the validation data.
 
     Raises:
-      UserError: There is none, or it does not fit the configuration.
+      UserError: there is none, or it does not fit the configuration.
     """
     objective.open_validation()
     self._objective = objective

@@ -34,7 +34,7 @@ def claim_workdir(workdir: Path, config: Config, write: bool = True) -> None:
     write: whether this process writes the file (one of all hosts does).
 
   Raises:
-    RunError: The directory holds something else, or a run of another configuration;
+    RunError: the directory holds something else, or a run of another configuration;
       the differing keys are shown.
   """
   workdir = Path(workdir)
@@ -56,7 +56,7 @@ def stored_config(run: Path) -> Config:
   """Read the configuration of an existing run.
 
   Raises:
-    RunError: The folder is no run.
+    RunError: the folder is no run.
   """
   document = read_document(run)
   values = document["config"]

@@ -83,7 +83,7 @@ def save_weights(
     File or folder of the tensors.
 
   Raises:
-    UserError: The format is unknown, or PyTorch is needed and not installed.
+    UserError: the format is unknown, or PyTorch is needed and not installed.
   """
   if tensor_format not in FORMATS:
     raise UserError(f"format {tensor_format!r} is not one of {', '.join(FORMATS)}")
@@ -106,7 +106,7 @@ def load_weights(folder: Path) -> Weights:
   """Read a folder of weights.
 
   Raises:
-    WeightsError: A file is missing, damaged or of another format, or the tensors are
+    WeightsError: a file is missing, damaged or of another format, or the tensors are
       not those of the configuration.
   """
   stored = format_of(folder)
@@ -122,7 +122,7 @@ def load_description(folder: Path) -> Weights:
   """Read `config.json`; the parameters are left empty.
 
   Raises:
-    WeightsError: The file is missing, damaged or of another format.
+    WeightsError: the file is missing, damaged or of another format.
   """
   file = Path(folder) / CONFIG_FILE
   try:
@@ -226,7 +226,7 @@ def restore_tree(folder: Path, entry: str | None = None) -> dict[str, Any]:
     entry: read this entry of the tree alone.
 
   Raises:
-    KeyError: There is no such entry, or it is empty.
+    KeyError: there is no such entry, or it is empty.
   """
   folder = Path(folder).absolute()
   with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:

@@ -48,7 +48,7 @@ def read_weights(folder: Path, which: str = "mean") -> Weights:
       "latest", "ema" or a step. A folder of weights has only one set.
 
   Raises:
-    UserError: The folder is neither, or its files are missing or damaged.
+    UserError: the folder is neither, or its files are missing or damaged.
   """
   folder = Path(folder)
   weights = describe_weights(folder, which)
@@ -62,7 +62,7 @@ def describe_weights(folder: Path, which: str = "mean") -> Weights:
   """Tell what `read_weights` would read, but for the parameters: nothing is loaded.
 
   Raises:
-    UserError: The folder is neither a run nor a folder of weights, or lacks these.
+    UserError: the folder is neither a run nor a folder of weights, or lacks these.
   """
   folder = Path(folder)
   if not folder.is_dir():
@@ -102,7 +102,7 @@ def describe_run(run: Path) -> RunDescription:
   """Read what a run's `config.json` says of its weights.
 
   Raises:
-    RunError: The folder is no run.
+    RunError: the folder is no run.
   """
   document = read_document(run)
   values = document["config"]
@@ -127,7 +127,7 @@ def read_document(run: Path) -> dict[str, Any]:
   """Read a run's `config.json`: format, version and config, as plain values.
 
   Raises:
-    RunError: The folder is no run.
+    RunError: the folder is no run.
   """
   file = Path(run) / CONFIG_FILE
   if not file.is_file():
@@ -189,7 +189,7 @@ def choose_steps(run: Path, weights: str, best: int = _BEST) -> list[int]:
     best: how many of the best make the mean.
 
   Raises:
-    RunError: There is no such checkpoint.
+    RunError: there is no such checkpoint.
   """
   steps = checkpoint_steps(run)
   if not steps:
@@ -218,7 +218,7 @@ def load_params(run: Path, steps: Sequence[int], ema: bool = False) -> dict[str,
     ema: take the running mean of the parameters instead of the parameters.
 
   Raises:
-    RunError: A checkpoint is damaged, or the run keeps no running mean.
+    RunError: a checkpoint is damaged, or the run keeps no running mean.
   """
   total: Any = None
   for step in steps:

@@ -19,8 +19,8 @@ from mixit_jax.separator.bs_locoformer import (
   BSLocoformer,
   MaskDecoder,
   TFLocoformerBlock,
-  fold,
 )
+from mixit_jax.separator.compiled import fold
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.weights.torch_weights import from_torch
 
