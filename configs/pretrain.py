@@ -13,8 +13,8 @@ outputs.
   large              69.9   8.7
 
 Hours are expected from operation counts, not measured: 45 % of the 790 TFLOP/s that an
-H200 reaches in bfloat16 matrix products, and 8 times that on 8. Validation comes on top.
-What pre-training is worth shows after fine-tuning: see configs/table1.py.
+H200 reaches in bfloat16 matrix products, and 8 times that on 8. Validation comes on
+top. What pre-training is worth shows after fine-tuning: see configs/table1.py.
 """
 
 from mixit_jax.separator.config import SeparatorConfig

@@ -4,9 +4,9 @@
     mixit-jax evaluate runs/frozen-ROW --songs=musdb18hq/test
 
 Only band split and decoder train, for 200 epochs. The blocks between them keep their
-random or their pre-trained parameters. A pre-trained row starts from runs/pretrain-SIZE:
-run the command of configs/pretrain.py first. Data is in data/musdb; other places are
-named by --config.data.shards and --config.init.run.
+random or their pre-trained parameters. A pre-trained row starts from
+runs/pretrain-SIZE: run the command of configs/pretrain.py first. Data is in data/musdb;
+other places are named by --config.data.shards and --config.init.run.
 
   row                 blocks       hours on 1 H200  on 8  uSDR / cSDR
   small               random                   0.4   0.1  3.62 / 3.27
