@@ -8,7 +8,7 @@ from test_structure import FLOORS, modules
 
 import mixit_jax
 
-TEXT = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text()
+TEXT = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text("utf-8")
 LONGEST_WALK = 15
 
 
