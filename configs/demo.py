@@ -3,8 +3,8 @@
     --config=configs/demo.py:pretrain   MixIT with 12 outputs on unlabeled mixes
     --config=configs/demo.py:finetune   4 stems, started from the pre-trained run
 
-Run by `make demo`. Same code, objectives and commands as for the paper's models; only
-sizes differ, so its scores say nothing about theirs.
+`make demo` runs both. Code, objectives and commands are those of the paper's models;
+only sizes differ, so the scores say nothing about theirs.
 """
 
 from mixit_jax.errors import UserError

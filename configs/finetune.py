@@ -5,9 +5,9 @@
       --workdir=runs/finetune --config.data.shards=data/musdb \
       --config.init.run=runs/pretrain-medium
 
-Sizes: small, medium, large. Without init.run it trains from scratch; with init.freeze =
-"blocks" only band split and decoder train. The rows of the paper, with hours and
-scores to expect, are in configs/table1.py, table2.py and table3.py.
+Sizes are small, medium and large. Without init.run the model trains from scratch. With
+init.freeze=blocks only band split and decoder train. The rows of the paper, with hours
+and scores to expect, are in configs/table1.py, table2.py and table3.py.
 """
 
 from mixit_jax.separator.config import SeparatorConfig

@@ -4,7 +4,8 @@
     python -m mixit_jax.main --config=configs/pretrain.py:SIZE \
       --workdir=runs/pretrain-SIZE --config.data.shards=data/fma
 
-Paper: 150 epochs of 1000 steps, 64 mixtures of mixtures of 6 s in a step, 12 outputs.
+As in the paper: 150 epochs of 1000 steps, 64 mixtures of mixtures of 6 s in a step, 12
+outputs.
 
   size    hours on 1 H200  on 8
   small               8.8   1.1
@@ -12,8 +13,8 @@ Paper: 150 epochs of 1000 steps, 64 mixtures of mixtures of 6 s in a step, 12 ou
   large              69.9   8.7
 
 Hours are expected from operation counts, not measured: 45 % of the 790 TFLOP/s that an
-H200 reaches in bfloat16 matrix products, scaling without loss to 8; validation comes on
-top. What pre-training is worth shows after fine-tuning, see configs/table1.py.
+H200 reaches in bfloat16 matrix products, and 8 times that on 8. Validation comes on
+top. What pre-training is worth shows after fine-tuning: see configs/table1.py.
 """
 
 from mixit_jax.separator.config import SeparatorConfig

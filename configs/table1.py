@@ -4,8 +4,8 @@
     mixit-jax evaluate runs/ROW --songs=musdb18hq/test
 
 ROW is the paper's name of a row. A pre-trained row starts from runs/pretrain-SIZE: run
-the command of configs/pretrain.py first. Data is in data/musdb, other places are
---config.data.shards and --config.init.run.
+the command of configs/pretrain.py first. Data is in data/musdb; other places are named
+by --config.data.shards and --config.init.run.
 
   row  size    starts from  hours on 1 H200  on 8  uSDR / cSDR
   S1   small   scratch                  2.7   0.3  8.28 / 8.40
@@ -17,8 +17,8 @@ the command of configs/pretrain.py first. Data is in data/musdb, other places ar
 
 Scores are the paper's, mean over the stems of the MUSDB18-HQ test set; `evaluate` calls
 them usdr_per_channel and csdr. Hours are expected from operation counts, not measured:
-45 % of the 790 TFLOP/s that an H200 reaches in bfloat16 matrix products, without loss
-on 8; pre-training and validation come on top.
+45 % of the 790 TFLOP/s that an H200 reaches in bfloat16 matrix products, and 8 times
+that on 8. Pre-training and validation come on top.
 """
 
 from configs import finetune

@@ -3,12 +3,12 @@
     python -m mixit_jax.main --config=configs/table2.py:ROW --workdir=runs/frozen-ROW
     mixit-jax evaluate runs/frozen-ROW --songs=musdb18hq/test
 
-Only band split and decoder train, for 200 epochs; the separator between them keeps its
-random or its pre-trained parameters. A pre-trained row starts from runs/pretrain-SIZE:
-run the command of configs/pretrain.py first. Data is in data/musdb, other places are
---config.data.shards and --config.init.run.
+Only band split and decoder train, for 200 epochs. The blocks between them keep their
+random or their pre-trained parameters. A pre-trained row starts from
+runs/pretrain-SIZE: run the command of configs/pretrain.py first. Data is in data/musdb;
+other places are named by --config.data.shards and --config.init.run.
 
-  row                 separator    hours on 1 H200  on 8  uSDR / cSDR
+  row                 blocks       hours on 1 H200  on 8  uSDR / cSDR
   small               random                   0.4   0.1  3.62 / 3.27
   small-pretrained    pre-trained              0.4   0.1  6.67 / 6.73
   medium              random                   1.2   0.1  3.68 / 3.34
@@ -18,8 +18,8 @@ run the command of configs/pretrain.py first. Data is in data/musdb, other place
 
 Scores are the paper's, mean over the stems of the MUSDB18-HQ test set; `evaluate` calls
 them usdr_per_channel and csdr. Hours are expected from operation counts, not measured:
-45 % of the 790 TFLOP/s that an H200 reaches in bfloat16 matrix products, without loss
-on 8; pre-training and validation come on top.
+45 % of the 790 TFLOP/s that an H200 reaches in bfloat16 matrix products, and 8 times
+that on 8. Pre-training and validation come on top.
 """
 
 from configs import table1

@@ -3,14 +3,14 @@
     python -m mixit_jax.main --config=configs/table3.py:ROW --workdir=runs/scale-ROW
     mixit-jax evaluate runs/scale-ROW --songs=musdb18hq/test
 
-ROW is the part of FMA on which it was pre-trained before, in the same number of steps:
+ROW is the part of FMA that the run was pre-trained on, in the same number of steps:
 
     python -m mixit_jax.main --config=configs/pretrain.py:medium \
       --workdir=runs/pretrain-medium-ROW --config.data.shards=data/fma-ROW
 
 Rows `none` and `large` are M1 and M2 of Table 1 and need not be run twice: `large`
-starts from runs/pretrain-medium, on data/fma. Data for fine-tuning is in data/musdb,
-other places are --config.data.shards and --config.init.run.
+starts from runs/pretrain-medium, on data/fma. Data for fine-tuning is in data/musdb;
+other places are named by --config.data.shards and --config.init.run.
 
   row     hours of music  hours on 1 H200  on 8  uSDR / cSDR
   none                 0              7.7   1.0  8.75 / 9.04
@@ -21,8 +21,8 @@ other places are --config.data.shards and --config.init.run.
 
 Scores are the paper's, mean over the stems of the MUSDB18-HQ test set; `evaluate` calls
 them usdr_per_channel and csdr. Hours are expected from operation counts, not measured:
-45 % of the 790 TFLOP/s that an H200 reaches in bfloat16 matrix products, without loss
-on 8; pre-training and validation come on top.
+45 % of the 790 TFLOP/s that an H200 reaches in bfloat16 matrix products, and 8 times
+that on 8. Pre-training and validation come on top.
 """
 
 from configs import table1
