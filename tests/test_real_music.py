@@ -175,13 +175,16 @@ def test_loss_falls_on_a_repeated_batch_of_real_music(runs):
   from mixit_jax.weights.runs import read_weights
 
   config = stored_config(runs / "pretrain")
-  objective = make_objective(config, local_mesh(1))
+  mesh = local_mesh(1)
+  objective = make_objective(config, mesh)
   with closing(objective.host_batches(objective.examples(), 0)) as batches:
     batch = objective.batch(next(batches))
   optimizer = make_optimizer(config.optimizer, 100)
   params = read_weights(runs / "pretrain", "latest").params
   state = new_state(jax.device_put(params), optimizer)
-  step = jax.jit(make_train_step(objective.loss, optimizer, config), donate_argnums=0)
+  step = jax.jit(
+    make_train_step(objective.loss, optimizer, config, mesh), donate_argnums=0
+  )
   losses = []
   for _ in range(5):
     state, values = step(state, batch)

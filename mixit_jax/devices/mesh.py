@@ -1,8 +1,8 @@
 """Devices as a mesh, and how state and batches are laid out on it.
 
 One mesh `("data", "fsdp")` over all devices of all hosts. The batch is divided over
-both axes; parameters and optimizer state over `fsdp`. `jit` turns these layouts into
-collectives; nothing else in the training code knows of devices.
+both axes; parameters and optimizer state over `fsdp`. What every device does with its
+own part stands in `jax.shard_map`; there `gather` and `average` are all that travels.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -86,6 +87,42 @@ def state_sharding(state: Any, mesh: Mesh) -> Any:
     return NamedSharding(mesh, P(*(None,) * axis, "fsdp"))
 
   return jax.tree.map(leaf_sharding, state)
+
+
+def specs(shardings: Any) -> Any:
+  """Return the `PartitionSpec` of each sharding of a tree."""
+  return jax.tree.map(lambda sharding: sharding.spec, shardings)
+
+
+def gather(tree: Any, shardings: Any) -> Any:
+  """Bring leaves whole to every device; within `jax.shard_map`."""
+
+  def whole(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+    axis = _divided_axis(sharding)
+    if axis is None:
+      return leaf
+    return lax.all_gather(leaf, "fsdp", axis=axis, tiled=True)
+
+  return jax.tree.map(whole, tree, shardings)
+
+
+def average(tree: Any, shardings: Any) -> Any:
+  """Average leaves over all devices, each keeps its part; within `jax.shard_map`."""
+
+  def mean(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+    axis = _divided_axis(sharding)
+    if axis is None:
+      return lax.pmean(leaf, BATCH_AXES)
+    part = lax.psum_scatter(leaf, "fsdp", scatter_dimension=axis, tiled=True)
+    return lax.psum(part, "data") / sharding.mesh.size
+
+  return jax.tree.map(mean, tree, shardings)
+
+
+def _divided_axis(sharding: NamedSharding) -> int | None:
+  """Return the axis of a leaf that is divided over fsdp, or None."""
+  names = tuple(sharding.spec)
+  return names.index("fsdp") if "fsdp" in names else None
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:

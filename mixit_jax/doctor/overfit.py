@@ -54,10 +54,13 @@ def overfit(kind: Literal["mixit", "stems"]) -> str:
   Raises:
     UserError: steps were not finite, or the loss did not fall by `LEAST_DB`.
   """
-  objective = make_objective(_config(kind), local_mesh(1))
+  mesh = local_mesh(1)
+  objective = make_objective(_config(kind), mesh)
   config = objective.config
   optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
-  step = jax.jit(make_train_step(objective.loss, optimizer, config), donate_argnums=0)
+  step = jax.jit(
+    make_train_step(objective.loss, optimizer, config, mesh), donate_argnums=0
+  )
   state = jax.jit(lambda params: new_state(params, optimizer))(_params())
   batch, losses = _batch(objective), []
   for _ in range(STEPS):

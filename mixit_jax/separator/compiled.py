@@ -75,5 +75,10 @@ def fold(params: Mapping[str, Any]) -> dict[str, Any]:
 def _separate(
   config: SeparatorConfig, layout: NamedSharding, params: Any, chunks: jax.Array
 ) -> jax.Array:
-  estimates = waveform.separate(config, params, chunks)
-  return jax.lax.with_sharding_constraint(estimates, layout)
+  return jax.shard_map(
+    functools.partial(waveform.separate, config),
+    mesh=layout.mesh,
+    in_specs=(P(), layout.spec),
+    out_specs=layout.spec,
+    check_vma=False,
+  )(params, chunks)

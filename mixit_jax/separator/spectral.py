@@ -6,7 +6,9 @@ transform unscaled and keeps the first `L // hop` frames: so does this module.
 
 Frames are cut and overlapped as rows of `hop` samples, by slices and shifted sums
 only. Nothing is gathered or scattered, which is quick on every platform, and all
-shapes are static.
+shapes are static. Where a batch is divided over devices, call it within
+`jax.shard_map`: up to jax 0.11, XLA for CPU and GPU does not partition its transform by
+itself and would gather the whole batch.
 """
 
 import functools
@@ -14,8 +16,6 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-
-from mixit_jax.separator.ops.fourier import irfft, rfft
 
 # Where the overlapped squared windows are weaker than this, nothing can be restored.
 _SMALLEST_ENVELOPE = 1e-11
@@ -61,7 +61,7 @@ def stft(signal: Array, n_fft: int, hop: int, drop_last: bool = True) -> Array:
   frames = jnp.concatenate(
     [rows[..., i : i + num_frames, :] for i in range(rows_per_frame)], axis=-1
   )[..., :n_fft]
-  return rfft(frames * _as_rank(_hann(n_fft), frames.ndim), n_fft)
+  return jnp.fft.rfft(frames * _as_rank(_hann(n_fft), frames.ndim), n_fft)
 
 
 def istft(spectrogram: Array, n_fft: int, hop: int, length: int) -> Array:
@@ -94,7 +94,7 @@ def istft(spectrogram: Array, n_fft: int, hop: int, length: int) -> Array:
       f" which has {n_fft // 2 + 1}"
     )
   window = _hann(n_fft)
-  frames = irfft(spectrogram, n_fft)
+  frames = jnp.fft.irfft(spectrogram, n_fft)
   rows = _overlap_add(frames * _as_rank(window, frames.ndim), hop)
   rows /= _as_rank(_envelope(window, num_frames, hop), rows.ndim)
 

@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from mixit_jax.devices.mesh import BATCH_AXES, replicated, state_sharding
+from mixit_jax.devices.mesh import BATCH_AXES, average, gather, specs, state_sharding
 from mixit_jax.training.config import Config
 from mixit_jax.training.losses import Losses, example_keys
 from mixit_jax.training.objectives import Batch, Objective
@@ -26,9 +26,12 @@ def make_train_step(
   loss: Loss,
   optimizer: optax.GradientTransformationExtraArgs,
   config: Config,
-  mesh: Mesh | None = None,
+  mesh: Mesh,
 ) -> TrainStep:
   """Make the update of one step.
+
+  Every device computes the gradients of its own examples, with whole parameters; only
+  parameters and gradients travel between devices, in float32.
 
   The batch is divided into `run.accumulation` parts whose mean gradient makes one
   update, so their number changes memory, not results. Dropout is drawn from (seed,
@@ -39,7 +42,7 @@ def make_train_step(
     loss: function of parameters, batch and dropout keys, see `losses`.
     optimizer: over the trainable parameters.
     config: the run's configuration.
-    mesh: devices that hold state and batch; None on a single device.
+    mesh: devices that hold state and batch.
 
   Returns:
     Function of (state, batch) to the next state and metrics, each a scalar or [N].
@@ -59,10 +62,21 @@ def make_train_step(
     return grads, {"loss": value, **metrics}
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-    params = state.params if mesh is None else _gather(state.params, mesh)
-    grads, metrics = _accumulate(gradients, params, batch, run.accumulation, mesh)
-    if mesh is not None:
-      grads = jax.lax.with_sharding_constraint(grads, state_sharding(grads, mesh))
+    layout = state_sharding(state.params, mesh)
+    trainable_layout, _ = split_params(layout, frozen)
+
+    def on_each_device(params: Params, batch: Batch) -> Any:
+      whole = gather(params, layout)
+      grads, metrics = _accumulate(gradients, whole, batch, run.accumulation)
+      return average(grads, trainable_layout), jax.lax.pmean(metrics, BATCH_AXES)
+
+    grads, metrics = jax.shard_map(
+      on_each_device,
+      mesh=mesh,
+      in_specs=(specs(layout), P(BATCH_AXES)),
+      out_specs=(specs(trainable_layout), P()),
+      check_vma=False,
+    )(state.params, batch)
     grad_norm = optax.tree.norm(grads)
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
 
@@ -121,9 +135,13 @@ def jit_train_step(
 
 
 def make_valid_step(
-  loss: Loss,
+  loss: Loss, mesh: Mesh
 ) -> Callable[[Params, Batch, jax.Array], dict[str, jax.Array]]:
   """Make the sums over a validation batch, without dropout.
+
+  Args:
+    loss: function of parameters, batch and dropout keys, see `losses`.
+    mesh: devices that divide the batch and hold whole parameters.
 
   Returns:
     Function of (params, batch, weights [B]) to sums over the batch of loss and
@@ -139,14 +157,12 @@ def make_valid_step(
       return jnp.sum(jnp.where(w > 0, w * x, 0.0), axis=0)
 
     sums = jax.tree.map(weighted, {"loss": values, **metrics})
-    return {**sums, "weight": jnp.sum(weights)}
+    return jax.lax.psum({**sums, "weight": jnp.sum(weights)}, BATCH_AXES)
 
-  return step
-
-
-def _gather(params: Params, mesh: Mesh) -> Params:
-  """Bring parameters whole to every device, so that no activation has to travel."""
-  return jax.lax.with_sharding_constraint(params, replicated(mesh))
+  examples = P(BATCH_AXES)
+  return jax.shard_map(
+    step, mesh=mesh, in_specs=(P(), examples, examples), out_specs=P(), check_vma=False
+  )
 
 
 def _accumulate(
@@ -154,23 +170,15 @@ def _accumulate(
   params: Params,
   batch: Batch,
   parts: int,
-  mesh: Mesh | None,
 ) -> tuple[Params, dict[str, jax.Array]]:
   """Average gradients and metrics over equal parts of the batch, one by one."""
   if parts == 1:
     return gradients(params, batch)
 
-  def divide(x: jax.Array) -> jax.Array:
-    # Every part takes examples from every device, so none has to move.
-    x = jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
-    if mesh is not None:
-      x = jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P(None, BATCH_AXES)))
-    return x
-
   def add(total: Any, part: Batch) -> tuple[Any, None]:
     return jax.tree.map(jnp.add, total, gradients(params, part)), None
 
-  divided = jax.tree.map(divide, batch)
+  divided = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
   first = jax.tree.map(lambda x: x[0], divided)
   zeros = jax.tree.map(
     lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, params, first)

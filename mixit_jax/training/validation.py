@@ -37,7 +37,7 @@ class Validator:
     objective.open_validation()
     self._objective = objective
     self._mesh = local_mesh()
-    self._step = jax.jit(make_valid_step(objective.loss))
+    self._step = jax.jit(make_valid_step(objective.loss, self._mesh))
     run = objective.config.run
     per_device = max(1, run.batch // run.accumulation // jax.device_count())
     self._batch = per_device * self._mesh.devices.size

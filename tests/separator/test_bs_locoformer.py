@@ -231,7 +231,14 @@ def test_batch_is_sharded_without_communication(params):
     return waveform.separate(config, params, mixture, keys)
 
   sharded = jax.jit(
-    separate, in_shardings=(everywhere, batch, batch), out_shardings=batch
+    jax.shard_map(
+      separate,
+      mesh=mesh,
+      in_specs=(P(), P("data"), P("data")),
+      out_specs=P("data"),
+      check_vma=False,
+    ),
+    in_shardings=(everywhere, batch, batch),
   )
   graph = sharded.lower(params, mixture, keys).compile().as_text()
   for operation in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):

@@ -43,7 +43,8 @@ def fresh_params(config):
 
 
 def run_steps(config, batch, steps=2, mesh=None):
-  loss = make_objective(config, mesh or make_mesh()).loss
+  mesh = mesh or make_mesh(devices=jax.devices()[:1])
+  loss = make_objective(config, mesh).loss
   optimizer = make_optimizer(config.optimizer, config.run.steps_per_epoch)
   state = new_state(
     jax.tree.map(jnp.copy, fresh_params(config)),
@@ -52,9 +53,8 @@ def run_steps(config, batch, steps=2, mesh=None):
     ema=config.optimizer.ema > 0,
   )
   step = jax.jit(make_train_step(loss, optimizer, config, mesh))
-  if mesh is not None:
-    state = jax.device_put(state, state_sharding(state, mesh))
-    batch = put_batch(batch, mesh)
+  state = jax.device_put(state, state_sharding(state, mesh))
+  batch = put_batch(batch, mesh)
   for _ in range(steps):
     state, metrics = step(state, batch)
   return state, metrics
@@ -189,7 +189,8 @@ def test_a_batch_that_is_not_finite_changes_nothing_and_is_counted():
 
 def test_padding_has_no_weight_in_validation():
   config = finetune_config("")
-  step = jax.jit(make_valid_step(make_objective(config, make_mesh()).loss))
+  mesh = make_mesh()
+  step = jax.jit(make_valid_step(make_objective(config, mesh).loss, mesh))
   batch = stems_batch()
   whole = step(fresh_params(config), batch, jnp.ones(8))
   batch.references[5:] = np.nan
