@@ -105,7 +105,7 @@ def test_a_text_replaces_the_training_data(finetuned, tmp_path):
 
 def test_a_folder_with_files_is_refused_and_left_as_it_was(finetuned, tmp_path):
   (tmp_path / "notes.txt").write_text("mine")
-  with pytest.raises(UserError, match="holds files already"):
+  with pytest.raises(UserError, match="already holds files"):
     export(finetuned, tmp_path)
   with pytest.raises(UserError, match="is a file"):
     export(finetuned, tmp_path / "notes.txt")

@@ -131,6 +131,6 @@ def test_exported_files_load_strictly_with_the_published_keys(files, finetuned):
 
 def test_a_folder_with_files_is_refused_and_left_as_it_was(files, tmp_path):
   (tmp_path / "notes.txt").write_text("mine")
-  with pytest.raises(UserError, match="holds files already"):
+  with pytest.raises(UserError, match="already holds files"):
     import_torch(files / "finetuned/model.pth", tmp_path, **REST)
   assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
