@@ -147,7 +147,7 @@ def test_a_malicious_file_is_refused_and_not_executed(tmp_path, capsys):
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
-    (["import-torch", "FOUR", "--out=OUT"], "num_heads cannot be told"),
+    (["import-torch", "FOUR", "--out=OUT"], "num_heads cannot be inferred"),
     (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--stems=a,b"], "4 outputs"),
     (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--stems="], "4 outputs"),
     (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--n-fft=256"], "n_fft=256"),
@@ -162,7 +162,7 @@ def test_a_malicious_file_is_refused_and_not_executed(tmp_path, capsys):
     (["import-torch", "FULL/notes", "--out=OUT"], "notes is damaged"),
     (["import-torch", "nowhere.pth", "--out=OUT"], "nowhere.pth: no such file"),
     (["export", "nowhere", "--out=OUT"], "nowhere does not exist"),
-    (["export", "FULL", "--out=OUT"], "is no run"),
+    (["export", "FULL", "--out=OUT"], "is not a run"),
     (["export", "RUN", "--out=OUT", "--weights=7"], 'no weights "7"'),
     (["export", "RUN", "--out=FULL"], "already holds files"),
   ],

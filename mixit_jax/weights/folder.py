@@ -3,8 +3,7 @@
 `config.json` holds the model's configuration, the names of its outputs and the card;
 the tensors are in one of three formats. The default, `model.safetensors`, holds the
 parameters by their path (`blocks/…`): any program that reads safetensors can open it,
-and no code is executed in doing so. Every format holds the same float32 values, bit for
-bit.
+and reading it executes no code. All formats hold the same float32 values, bit for bit.
 """
 
 import dataclasses
@@ -42,7 +41,8 @@ class Weights:
   Attributes:
     config: configuration of the model.
     params: its parameters, nested dicts of float32 arrays.
-    stems: names of the outputs; None for a pre-trained model, whose outputs have none.
+    stems: names of the outputs; None for a pre-trained model, whose outputs have no
+      names.
     card: where the weights come from: training data, license, provenance.
   """
 
@@ -58,7 +58,7 @@ class Format(NamedTuple):
   Attributes:
     name: of the file or folder of the tensors.
     save: writes the parameters there.
-    load: reads the parameters of a model from there; those of another are refused.
+    load: reads the parameters of a model from there and refuses those of another.
   """
 
   name: str
@@ -67,7 +67,7 @@ class Format(NamedTuple):
 
 
 def format_of(folder: Path) -> Format | None:
-  """Tell the format of a folder of weights; None where the folder is none."""
+  """Return the format of a folder of weights, or None for any other folder."""
   for candidate in FORMATS.values():
     if (Path(folder) / candidate.name).exists():
       return candidate
@@ -80,10 +80,10 @@ def save_weights(
   """Write a folder of weights, the configuration last.
 
   Returns:
-    File or folder of the tensors.
+    file or folder of the tensors.
 
   Raises:
-    UserError: The format is unknown, or PyTorch is needed and not installed.
+    UserError: the format is unknown, or PyTorch is needed and not installed.
   """
   if tensor_format not in FORMATS:
     raise UserError(f"format {tensor_format!r} is not one of {', '.join(FORMATS)}")
@@ -106,7 +106,7 @@ def load_weights(folder: Path) -> Weights:
   """Read a folder of weights.
 
   Raises:
-    WeightsError: A file is missing, damaged or of another format, or the tensors are
+    WeightsError: a file is missing, damaged or of another format, or the tensors are
       not those of the configuration.
   """
   stored = format_of(folder)
@@ -122,7 +122,7 @@ def load_description(folder: Path) -> Weights:
   """Read `config.json`; the parameters are left empty.
 
   Raises:
-    WeightsError: The file is missing, damaged or of another format.
+    WeightsError: the file is missing, damaged or of another format.
   """
   file = Path(folder) / CONFIG_FILE
   try:
@@ -155,7 +155,7 @@ def flatten_params(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def unflatten_params(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Make nested dicts from paths."""
+  """Make nested dicts from paths (`blocks/…`) and leaves."""
   params: dict[str, Any] = {}
   for path, value in tensors.items():
     *folders, name = path.split("/")
@@ -226,7 +226,7 @@ def restore_tree(folder: Path, entry: str | None = None) -> dict[str, Any]:
     entry: read this entry of the tree alone.
 
   Raises:
-    KeyError: There is no such entry, or it is empty.
+    KeyError: there is no such entry, or it is empty.
   """
   folder = Path(folder).absolute()
   with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:

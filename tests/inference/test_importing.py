@@ -77,7 +77,7 @@ def test_the_published_configuration_is_found_beside_the_file(files, tmp_path):
   folder = tmp_path / "small/checkpoints"
   folder.mkdir(parents=True)
   file = shutil.copy(files / "pretrained/model.pth", folder)
-  with pytest.raises(UserError, match="num_heads cannot be told"):
+  with pytest.raises(UserError, match="num_heads cannot be inferred"):
     import_torch(file, tmp_path / "run")
   for place in (folder.parent, folder):
     (place / "merged_config.yaml").write_text(MERGED)
