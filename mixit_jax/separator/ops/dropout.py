@@ -8,23 +8,23 @@ from jax import Array, lax
 
 
 def fold_in_each(keys: Array | None, data: int | Array) -> Array | None:
-  """Folds a number into every key [B]; None stays None."""
+  """Fold a number into every key [B]; None stays None."""
   if keys is None:
     return None
   return jax.vmap(jax.random.fold_in, (0, None))(keys, data)
 
 
 def dropout(x: Array, rate: float, keys: Array | None, site: int) -> Array:
-  """Sets values to zero at random, with masks that follow from each example's key.
+  """Set values to zero at random, with masks that follow from each example's key.
 
   Args:
-    x: values [B, ..., D] with an even D or not.
-    rate: share of the values to drop, to a 65536th.
+    x: values [B, ..., D].
+    rate: share of the values to drop, rounded to a multiple of 1/65536.
     keys: one key per example [B], or None for no dropout.
     site: number of this place among those that share the keys.
 
   Returns:
-    Values of the same shape and expectation.
+    values of the same shape and expectation.
   """
   if keys is None or rate == 0:
     return x

@@ -1,9 +1,9 @@
 """Fourier transforms of the last axis that leave the other axes sharded.
 
 Up to jax 0.11 XLA does not partition its transform on CPU and GPU: it gathers the whole
-operand on every device, here the spectrograms of all sources of the global batch. There
-these transforms say that the leading axes are independent, so that each device
-transforms its own part. XLA for TPUs does so by itself, and has no custom partitioning.
+operand on every device, here the spectrograms of all sources of the global batch. So
+these transforms declare the leading axes independent there, and each device transforms
+its own part. XLA for TPUs does so by itself, and has no custom partitioning.
 """
 
 from collections.abc import Callable
