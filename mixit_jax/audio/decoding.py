@@ -63,7 +63,7 @@ def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
   file yields what it holds, if its decoder accepts it (MP3, Ogg, WAV).
 
   Args:
-    source: Path of the file, or its content.
+    source: path of the file, or its content.
     name: how errors name the file; by default its path.
 
   Returns:

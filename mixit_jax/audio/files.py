@@ -207,7 +207,7 @@ def find_audio(folder: Path) -> list[Path]:
 
 
 def _is_full(folder: Path, needed: int) -> bool:
-  """Tell whether a folder has less room than some bytes need."""
+  """Tell whether a folder has fewer free bytes than needed."""
   try:
     return shutil.disk_usage(folder).free < needed
   except OSError:  # the folder could not be created

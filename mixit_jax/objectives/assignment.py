@@ -62,7 +62,7 @@ def inner_products(estimates: jax.Array, mixtures: jax.Array) -> InnerProducts:
 
 
 def least_squares(gram: jax.Array, cross: jax.Array) -> jax.Array:
-  """Assign by Gram matrices [B, N, N] and products [B, 2, N]; return [B, 2, N]."""
+  """Assign outputs by their Gram matrix [B, N, N] and cross products [B, 2, N]."""
   norms = jnp.diagonal(gram, axis1=1, axis2=2)  # [B, N]
   sounding = norms > 1e-30
   scale = jnp.where(sounding, jax.lax.rsqrt(jnp.where(sounding, norms, 1.0)), 0.0)

@@ -41,7 +41,7 @@ def from_torch(
       or `model.`; or a Lightning checkpoint, which holds one as `state_dict`. STFT
       windows are ignored.
     merged_config: content or path of the `merged_config.yaml` beside the published
-      weights; it is searched at any depth for what the shapes do not tell.
+      weights; it is searched at any depth for fields that the shapes do not reveal.
     **overrides: fields of `SeparatorConfig`; n_heads and n_groups are understood.
 
   Returns:
@@ -80,7 +80,7 @@ def to_torch(config: SeparatorConfig, params: Mapping[str, Any]) -> dict[str, An
     params: its parameters, nested dicts of arrays.
 
   Returns:
-    Float32 numpy arrays by key (`model.model.…`), without STFT windows.
+    float32 numpy arrays by key (`model.model.…`), without STFT windows.
 
   Raises:
     UserError: a parameter is missing or its shape is not that of the configuration.
