@@ -176,6 +176,6 @@ def _serve(contestant: Contestant, pipe: Any) -> None:
         )
       task.run()
       pipe.send(("value", time.perf_counter() - begun))
-    except Exception as error:  # out of memory has many names
+    except Exception as error:  # a lack of memory has many names
       pipe.send(("problem", f"{type(error).__name__}: {error}".splitlines()[0][:300]))
       return

@@ -106,7 +106,7 @@ def _run_in_cluster(
     # One item in progress and none queued, so that a death costs one item only.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
-    "distributed.admin.tick.limit": "1h",  # decoders hold the interpreter for long
+    "distributed.admin.tick.limit": "1h",  # decoders block the interpreter for long
   }
   with (
     dask.config.set(settings),

@@ -133,7 +133,7 @@ def write_tracks(
     count = write_shard(place.path, itertools.chain([first], segments))
     report = ShardReport(count, place.path.stat().st_size, skipped)
   crashes.close()
-  write_json(place.report_path, asdict(report))  # last: it says that all is done
+  write_json(place.report_path, asdict(report))  # last: it marks the shard done
 
 
 def read_report(place: ShardPlace) -> ShardReport | None:

@@ -23,7 +23,7 @@ def run_command(command: Callable[[], object], interrupted: str = "interrupted")
   _quiet_storage()
   try:
     command()
-  except (UserError, OSError) as error:  # OSError: a folder that may not be written
+  except (UserError, OSError) as error:  # OSError: e.g. a folder that is not writable
     print(f"error: {one_line(error)}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:

@@ -83,7 +83,7 @@ def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
     stream = _open(source)
     if stream.format == "FLAC":
       source = _content(source, name)
-      if source[-_ID3V1_BYTES:].startswith(b"TAG"):  # libFLAC takes it for a frame
+      if source[-_ID3V1_BYTES:].startswith(b"TAG"):  # libFLAC mistakes it for a frame
         source = source[:-_ID3V1_BYTES]
         stream = _open(source)
   except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:

@@ -200,7 +200,7 @@ def _with_precision(weights: Weights, precision: str | None) -> Weights:
       " model's configuration decides"
     )
   config = weights.config
-  # cuDNN's attention has no float32.
+  # cuDNN's attention does not support float32.
   attention = "auto" if precision == "float32" else config.attention
   changed: dict[str, Any] = {"dtype": precision, "attention": attention}
   config = dataclasses.replace(config, **changed)

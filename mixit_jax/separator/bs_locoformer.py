@@ -286,7 +286,7 @@ class MaskDecoder(nn.Module):
     bands, dim = len(self.config.bands), self.config.embed_dim
     if self.has_variable("params", "folded"):
       return BandwiseWeights(bands, dim, 4 * dim, name="folded")()
-    # No nonlinearity stands between these two layers.
+    # There is no nonlinearity between these two layers.
     expand = BandwiseWeights(bands, dim, 4 * dim, name="expand")()
     mix = BandwiseWeights(bands, 4 * dim, 4 * dim, name="hidden")()
     return _composed(expand, mix)

@@ -210,7 +210,7 @@ def _save_orbax(folder: Path, weights: Weights) -> None:
 def _load_orbax(folder: Path, config: SeparatorConfig) -> dict[str, Any]:
   try:
     params = restore_tree(folder)
-  except Exception as error:  # Orbax and TensorStore raise many kinds
+  except Exception as error:  # Orbax and TensorStore raise many types
     raise WeightsError(
       f"{folder} holds no readable weights ({one_line(error)[:200]})"
     ) from error

@@ -235,7 +235,7 @@ def _load_params(checkpoint: Path, ema: bool) -> dict[str, Any]:
   name = "ema" if ema else "params"
   try:
     return restore_tree(checkpoint / "state", name)
-  except Exception as error:  # Orbax and TensorStore raise many kinds
+  except Exception as error:  # Orbax and TensorStore raise many types
     if isinstance(error, KeyError) and error.args == (name,):
       raise RunError(
         f"{checkpoint} keeps no running mean of its parameters (optimizer.ema was "

@@ -36,7 +36,7 @@ def read_torch_file(path: str | Path) -> Mapping[str, Any]:
   try:
     with warnings.catch_warnings(action="ignore"):
       content = torch.load(path, map_location="cpu", weights_only=True)
-  except Exception as error:  # a damaged file can raise any kind
+  except Exception as error:  # a damaged file can raise any error
     # Both refusals, of a forbidden and of an unknown class, name it like this.
     refused = re.search(r"GLOBAL ([\w.]+)", str(error))
     if refused:
