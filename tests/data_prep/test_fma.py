@@ -175,7 +175,7 @@ def test_music_that_gives_nothing_is_an_error_that_says_why(tmp_path):
   with pytest.raises(UserError, match="holds no audio file"):
     _prepare(tmp_path / "empty", tmp_path / "out")
   write(tmp_path / "short/a.wav", noise(1, 1))
-  with pytest.raises(UserError, match=r"all of its 1 files.*a\.wav: its 1\.00 s"):
+  with pytest.raises(UserError, match=r"all 1 files.*a\.wav: its 1\.00 s"):
     _prepare(tmp_path / "short", tmp_path / "out")
 
 

@@ -92,7 +92,7 @@ def test_training_data_that_is_gone_is_said_to_be_gone(finetuned, tmp_path):
   gone = {**card, "training_data": str(tmp_path / "no"), "init": str(tmp_path / "gone")}
   data, origin = training_stages(gone)
   assert "no (can no longer be read)" in data
-  assert "gone, which cannot be read" in origin
+  assert "gone, which can no longer be read" in origin
   own = {**card, "init": str(finetuned)}  # its own start, and that of its start
   assert len(training_stages(own)) == 3
 
