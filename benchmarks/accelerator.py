@@ -1,11 +1,11 @@
-"""Everything worth knowing of an accelerator, in one command of at most ten minutes.
+"""Everything worth knowing about an accelerator, in one command of ten minutes at most.
 
     python -m benchmarks.accelerator
 
 Training steps of 64 mixtures of mixtures of 6 s and the separation of a 4-minute song,
 for the three sizes, beside the PyTorch baseline; the objective alone; compile time. The
 most important comes first. Results are written after each contest, and none begins
-after `--minutes`: what was left out is named. It needs jax, flax, optax and torch.
+after `--minutes`; those left out are named. It needs jax, flax, optax and torch.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _Contest = tuple[str, Callable[[Any], dict[str, Any]], dict[str, Any]]
 
 
 def main() -> None:
-  """Runs the comparisons."""
+  """Run the comparisons."""
   settings = _settings()
   begun = time.monotonic()
   tables: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def _settings() -> argparse.Namespace:
 
 
 def _contests(settings: argparse.Namespace) -> Iterator[_Contest]:
-  """Name, measurement and settings of each contest, the most important first."""
+  """Yield name, measurement and settings of each contest, the most important first."""
   s = settings
   sizes = s.sizes.split(",")
   steps = {"num_sources": 12}

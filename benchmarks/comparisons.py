@@ -1,4 +1,4 @@
-"""Who takes part in which contest."""
+"""Contestants of every contest."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def train_step(
   torch: bool,
   accelerator: bool,
 ) -> list[Contestant]:
-  """A pre-training step: ours, and the baseline eager and compiled."""
+  """List contestants of a training step: ours, and the baseline eager and compiled."""
   common = {
     "size": size,
     "num_sources": num_sources,
@@ -55,7 +55,7 @@ def separation(
   torch: bool,
   accelerator: bool,
 ) -> list[Contestant]:
-  """A whole recording: ours, and the baseline eager and compiled."""
+  """List contestants of separation: ours, and the baseline eager and compiled."""
   common: dict[str, Any] = {
     "size": size,
     "num_sources": num_sources,
@@ -79,7 +79,7 @@ def separation(
 def objective(
   num_sources: int, seconds: float, batch: int, torch: bool
 ) -> list[Contestant]:
-  """The MixIT loss and its gradient, and the assignment alone."""
+  """List contestants of the MixIT loss and gradient, and of the assignment alone."""
   common = {"num_sources": num_sources, "seconds": seconds, "batch": batch}
   kinds = ("exact", "efficient")
   found = [
@@ -96,7 +96,7 @@ def objective(
 
 
 def matrix_product(length: int, dtype: str, torch: bool) -> list[Contestant]:
-  """Products of square matrices: the speed that nothing can exceed."""
+  """List contestants of matrix products, whose speed nothing can exceed."""
   common = {"length": length, "dtype": dtype}
   found = [_ours("matrix_product", "JAX", common)]
   if torch:

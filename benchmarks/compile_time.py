@@ -20,7 +20,7 @@ from benchmarks.turns import Result
 
 
 def main() -> None:
-  """Measures; with an argument of its own, compiles once in this process."""
+  """Measure, or compile once in this process if called with "once"."""
   if sys.argv[1:2] == ["once"]:
     print(json.dumps(compile_once(**json.loads(sys.argv[2]))))
     return
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def measure(settings: Any) -> dict[str, Any]:
-  """Compiles in fresh processes and prints the table."""
+  """Compile in fresh processes and print the table."""
   s = settings
   step = {
     "size": s.size,
@@ -60,13 +60,13 @@ def measure(settings: Any) -> dict[str, Any]:
 
 
 def compile_once(**step: Any) -> dict[str, float]:
-  """Traces and compiles a training step."""
+  """Trace and compile a training step."""
   import jax
 
   from benchmarks.ours import compiled_step
   from mixit_jax.devices.memory import process_peak
 
-  jax.devices()  # starting the device is no part of it
+  jax.devices()  # starting the device does not count
   begun = time.perf_counter()
   compiled_step(**step)
   return {"seconds": time.perf_counter() - begun, "memory": process_peak()}

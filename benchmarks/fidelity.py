@@ -58,7 +58,7 @@ DECIBELS, COUNT = "largest difference, dB", "values that differ"
 
 
 def measure() -> Iterator[Row]:
-  """Measures all stages."""
+  """Measure all stages."""
   yield from separator_rows()
   yield from loss_rows()
   yield from selection_rows()
@@ -66,7 +66,7 @@ def measure() -> Iterator[Row]:
 
 
 def separator_rows() -> Iterator[Row]:
-  """Stages of the model; each is fed with the reference of the stage before."""
+  """Measure the stages of the model, each on the reference of the previous stage."""
   weights = reference_weights()
   config, params = from_torch(weights, n_heads=2, n_groups=2)
   stages = np.load(VECTORS / "separator.npz")
@@ -117,7 +117,7 @@ def separator_rows() -> Iterator[Row]:
 
 
 def loss_rows() -> Iterator[Row]:
-  """Losses and assignments."""
+  """Measure losses and assignments."""
   vectors = np.load(VECTORS / "losses.npz")
   references, estimates = vectors["stem_references"], vectors["stem_estimates"]
   found: Any = thresholded_snr_loss(references[:1, :1], estimates[:1, :1])
@@ -144,7 +144,7 @@ def loss_rows() -> Iterator[Row]:
 
 
 def selection_rows() -> Iterator[Row]:
-  """Long recordings, channel selection and source activity."""
+  """Measure long recordings, channel selection and source activity."""
   vectors = np.load(VECTORS / "overlap_add.npz")
   found = separate_long(
     _stand_in, vectors["mixture"], int(vectors["segment"]), int(vectors["hop"])
@@ -177,7 +177,7 @@ def selection_rows() -> Iterator[Row]:
 
 
 def score_rows() -> Iterator[Row]:
-  """Scores; NaN must stand in the same frames."""
+  """Measure scores; NaN must be in the same frames."""
   vectors = np.load(VECTORS / "metrics.npz")
   true, found = (vectors[k].transpose(0, 2, 1) for k in ("references", "estimates"))
   rate = int(vectors["sample_rate"])
@@ -191,7 +191,7 @@ def score_rows() -> Iterator[Row]:
 
 
 def reference_weights() -> dict[str, np.ndarray]:
-  """State dict of the reference model, float32."""
+  """Return the state dict of the reference model, float32."""
   formula = runpy.run_path(str(VECTORS / "formula_weights.py"))["formula_weight"]
   shapes = json.loads((VECTORS / "separator.json").read_text())["state_dict"]
   return {
@@ -200,13 +200,13 @@ def reference_weights() -> dict[str, np.ndarray]:
 
 
 def relative(found: Any, expected: Any) -> float:
-  """Norm of the difference over the norm of the reference."""
+  """Return the norm of the difference over the norm of the reference."""
   found, expected = np.asarray(found), np.asarray(expected)
   return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 def largest(found: Any, expected: Any) -> float:
-  """Largest difference; infinite where only one of both is NaN."""
+  """Return the largest difference, infinite where only one of both is NaN."""
   found, expected = np.asarray(found), np.asarray(expected)
   if not np.array_equal(np.isnan(found), np.isnan(expected)):
     return float("inf")
@@ -214,14 +214,14 @@ def largest(found: Any, expected: Any) -> float:
 
 
 def _stand_in(chunks: np.ndarray) -> np.ndarray:
-  """What stood for the network in the vectors of the overlap-add."""
+  """Compute what replaced the network in the vectors of the overlap-add."""
   rms = np.sqrt(np.mean(chunks**2, -1, keepdims=True))
   peak = np.abs(chunks).max(-1, keepdims=True)
   return np.stack([chunks / (1 + rms), chunks * peak], 1)
 
 
 def main() -> None:
-  """Prints the table."""
+  """Print the table."""
   jax.config.update("jax_platforms", "cpu")
   print("| stage | error | measure | tolerance |\n|---|---|---|---|")
   for row in measure():

@@ -23,7 +23,7 @@ _BATCHES_PER_RUN = 8
 
 
 def main() -> None:
-  """Runs the contest."""
+  """Run the contest."""
   parser = options.parser(
     __doc__, "rounds", records=64, record_seconds=8.0, seconds=6.0, batch=16, workers=2
   )
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def measure(settings: Any) -> dict[str, Any]:
-  """Runs the contest and prints its table."""
+  """Run the contest and print its table."""
   s = settings
   with tempfile.TemporaryDirectory() as folder:
     _write_records(Path(folder), s.records, s.record_seconds)
@@ -60,7 +60,7 @@ def measure(settings: Any) -> dict[str, Any]:
 
 
 def shards(folder: str, seconds: float, batch: int, workers: int) -> Task:
-  """The package's pipeline over shards."""
+  """Make the package's pipeline over shards."""
   from mixit_jax.data.batches import host_batches
   from mixit_jax.data.mixtures import mixture_pairs
 
@@ -70,7 +70,7 @@ def shards(folder: str, seconds: float, batch: int, workers: int) -> Task:
 
 
 def torch_loader(folder: str, seconds: float, batch: int, workers: int) -> Task:
-  """A PyTorch loader over files."""
+  """Make a PyTorch loader over files."""
   import soundfile
   import torch
 
@@ -98,7 +98,7 @@ def torch_loader(folder: str, seconds: float, batch: int, workers: int) -> Task:
 
 
 def _drawing(batches: Iterator[Any], batch: int, seconds: float) -> Task:
-  """Draws some batches: what was read ahead counts little."""
+  """Draw enough batches that those read ahead count little."""
   shape = (batch, 2, 2, round(seconds * RATE))
 
   def run() -> None:
@@ -109,7 +109,7 @@ def _drawing(batches: Iterator[Any], batch: int, seconds: float) -> Task:
 
 
 def _write_records(folder: Path, count: int, seconds: float) -> None:
-  """The same records as one shard and as files."""
+  """Write the same records as one shard and as files."""
   from mixit_jax.data.records import Manifest, Segment, encode_segment, write_shard
 
   generator = np.random.default_rng(0)

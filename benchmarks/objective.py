@@ -13,7 +13,7 @@ from benchmarks.turns import compete
 
 
 def main() -> None:
-  """Runs the contest."""
+  """Run the contest."""
   parser = options.parser(
     __doc__, "size", "seconds", "batch", "dtype", "remat", "rounds", num_sources=12
   )
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def measure(settings: Any) -> dict[str, Any]:
-  """Runs the contest and prints its table."""
+  """Run the contest and print its table."""
   s = settings
   alone = compete(
     comparisons.objective(s.num_sources, s.seconds, s.batch, not s.no_torch), s.rounds

@@ -7,7 +7,7 @@ from typing import Any
 
 _PROBE = "import jax; print(jax.default_backend())"
 
-# What one run takes some seconds for.
+# Settings with which one run takes a few seconds.
 _ON_CPU = {
   "size": "small",
   "seconds": 3.0,
@@ -28,7 +28,7 @@ _ON_ACCELERATOR = {
 
 
 def parser(description: str | None, *names: str, **defaults: Any) -> Any:
-  """Parser of the options named, and of `--save` and `--no-torch`.
+  """Make a parser of the options named, and of `--save` and `--no-torch`.
 
   Args:
     description: of the command.
@@ -51,7 +51,7 @@ def parser(description: str | None, *names: str, **defaults: Any) -> Any:
 
 
 def platform() -> str:
-  """JAX's platform, found in a process of its own: this one must take no memory."""
+  """Ask a new process for JAX's platform: this one must not take device memory."""
   found = subprocess.run(
     [sys.executable, "-c", _PROBE], check=True, capture_output=True, text=True
   )

@@ -18,7 +18,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
 
 
 def facts() -> dict[str, Any]:
-  """The machine, the versions and the date."""
+  """Return the machine, the versions and the date."""
   import jax  # not before the contestants' processes have ended
 
   versions = {}
@@ -41,7 +41,7 @@ def facts() -> dict[str, Any]:
 def rows(
   results: Sequence[Result], work: float, peak: float | None
 ) -> list[dict[str, Any]]:
-  """One row for each contestant.
+  """Make one row for each contestant.
 
   Args:
     results: of the contest; the first one is the package's own.
@@ -72,7 +72,7 @@ def rows(
 
 
 def show(title: str, table: Sequence[Mapping[str, Any]]) -> None:
-  """Prints rows as a Markdown table."""
+  """Print rows as a Markdown table."""
   columns = list(dict.fromkeys(key for row in table for key in row))
   print(f"\n{title}\n")
   print("| " + " | ".join(columns) + " |")
@@ -82,7 +82,7 @@ def show(title: str, table: Sequence[Mapping[str, Any]]) -> None:
 
 
 def save(name: str, settings: argparse.Namespace, tables: Mapping[str, Any]) -> Path:
-  """Writes settings, facts and tables to `results/<name>-<device>.json`."""
+  """Write settings, facts and tables to `results/<name>-<device>.json`."""
   known = facts()
   device = re.sub(r"[^a-z0-9]+", "-", known["device"].lower()).strip("-")
   file = RESULTS / f"{name}-{device}.json"
@@ -93,7 +93,7 @@ def save(name: str, settings: argparse.Namespace, tables: Mapping[str, Any]) -> 
 
 
 def _paired_ratio(ours: Result, other: Result) -> float:
-  """Median over the rounds of the other's time by ours: drifts cancel."""
+  """Return the median over rounds of the other's time by ours: drifts cancel."""
   pairs = zip(ours.seconds, other.seconds, strict=False)
   ratios = sorted(theirs / mine for mine, theirs in pairs)
   middle = len(ratios) // 2

@@ -17,7 +17,7 @@ from mixit_jax.separator.costs import forward_flops
 
 
 def main() -> None:
-  """Runs the contest."""
+  """Run the contest."""
   on_cpu = options.platform() == "cpu"
   parser = options.parser(
     __doc__,
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def measure(settings: Any) -> dict[str, Any]:
-  """Runs the contest and prints its table."""
+  """Run the contest and print its table."""
   s, torch = settings, not settings.no_torch
   config = SeparatorConfig.preset(s.size, num_sources=s.num_sources)
   chunks = 1 + -(-round((s.length - s.chunk) * 1e6) // round(s.hop * 1e6))

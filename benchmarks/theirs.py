@@ -27,7 +27,7 @@ def train_step(
   compiled: bool = False,
   dropout: float = 0.0,
 ) -> Task:
-  """A pre-training step on noise with the same loss, clipping and optimizer."""
+  """Take pre-training steps on noise with the same loss, clipping and optimizer."""
   model = _model(
     size, num_sources, autocast, checkpoint_blocks=checkpoint_blocks, dropout=dropout
   )
@@ -58,7 +58,7 @@ def separation(
   autocast: str = "",
   compiled: bool = False,
 ) -> Task:
-  """Separation of a recording of noise, chunk by chunk."""
+  """Separate a recording of noise, chunk by chunk."""
   model = _model(size, num_sources, autocast).eval()
   network: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
   mixture = np.array(_noise(2, round(seconds * RATE)).cpu())
@@ -74,7 +74,7 @@ def separation(
 
 
 def objective(num_sources: int, seconds: float, batch: int) -> Task:
-  """Efficient MixIT loss of given estimates and its gradient."""
+  """Compute the efficient MixIT loss of given estimates and its gradient."""
   estimates = _noise(batch, num_sources, 2, round(seconds * RATE)).requires_grad_()
   mixtures = _noise(batch, 2, 2, round(seconds * RATE))
 
@@ -89,7 +89,7 @@ def objective(num_sources: int, seconds: float, batch: int) -> Task:
 
 
 def matrix_product(length: int, dtype: str) -> Task:
-  """Product of two square matrices."""
+  """Multiply two square matrices."""
   a = _noise(length, length).to(getattr(torch, dtype))
 
   def run() -> None:

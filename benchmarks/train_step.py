@@ -16,7 +16,7 @@ from mixit_jax.separator.costs import step_flops
 
 
 def main() -> None:
-  """Runs the contest."""
+  """Run the contest."""
   parser = options.parser(
     __doc__, "size", "seconds", "batch", "dtype", "remat", "rounds", num_sources=12
   )
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def measure(settings: Any) -> dict[str, Any]:
-  """Runs the contest and prints its table."""
+  """Run the contest and print its table."""
   s, torch = settings, not settings.no_torch
   config = SeparatorConfig.preset(s.size, num_sources=s.num_sources)
   work = step_flops(config, round(s.seconds * config.sample_rate), s.batch)
@@ -45,7 +45,7 @@ def measure(settings: Any) -> dict[str, Any]:
 
 
 def peak_of_products(settings: Any) -> tuple[float | None, list[dict[str, Any]]]:
-  """Operations per second of the fastest large matrix product, and its table."""
+  """Measure the fastest large matrix product: operations per second, and the table."""
   length = 8192 if settings.apart else 2048
   results = compete(
     comparisons.matrix_product(length, settings.dtype, not settings.no_torch),

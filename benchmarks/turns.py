@@ -1,9 +1,9 @@
 """Contestants that do the same work, each in a process of its own, timed in turn.
 
 A machine's speed changes from minute to minute; a ratio of times that were taken in
-turn does not. Own processes keep the memory and the threads of one contestant apart
-from those of the others. A turn is two runs, of which the second counts: the first
-takes back the memory and caches that the one before had; in real use nobody takes them.
+turn does not. Separate processes keep the memory and the threads of the contestants
+apart. A turn is two runs, of which the second counts: the first one restores the caches
+and memory that the previous contestant took, as nothing takes them in real use.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ class Task:
 
   Attributes:
     run: does the work once and returns when it is finished.
-    device_memory: peak bytes on the accelerator so far; None where it has no memory
-      of its own.
+    device_memory: peak bytes on the accelerator so far; None for a device without
+      memory of its own.
   """
 
   run: Callable[[], None]
@@ -35,7 +35,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
-  """Who takes part.
+  """One side of a contest.
 
   Attributes:
     name: in the table.
@@ -52,7 +52,7 @@ class Contestant:
 
 @dataclasses.dataclass
 class Result:
-  """What was measured of a contestant.
+  """Measurements of a contestant.
 
   Attributes:
     name: of the contestant.
@@ -82,16 +82,16 @@ class Result:
 def compete(
   contestants: Sequence[Contestant], rounds: int, apart: bool = False
 ) -> list[Result]:
-  """Times all contestants.
+  """Time all contestants.
 
   Args:
-    contestants: who takes part.
+    contestants: the sides of the contest.
     rounds: timed runs of each.
-    apart: one after the other, the next begins when the last has ended, for an
-      accelerator whose memory does not hold two. Else all stay ready and take turns.
+    apart: whether one ends before the next begins, for an accelerator whose memory
+      does not hold two. Else all stay ready and take turns.
 
   Returns:
-    The results, in the order of the contestants.
+    the results, in the order of the contestants.
   """
   if apart:
     return [compete([one], rounds)[0] for one in contestants]
@@ -116,7 +116,7 @@ class _Player:
     self._process, self._pipe = process, pipe
 
   def ask(self, what: str) -> None:
-    """Has the process do something and notes the answer."""
+    """Let the process do something and note the answer."""
     if self.result.problem:
       return
     try:
@@ -155,7 +155,7 @@ def _player(contestant: Contestant) -> Iterator[_Player]:
 
 
 def _serve(contestant: Contestant, pipe: Any) -> None:
-  """The contestant's side: does what it is asked until the pipe closes."""
+  """Do what the referee asks, in the contestant's process, until the pipe closes."""
   os.environ.update(contestant.environment)
   task: Task | None = None
   while True:
@@ -176,6 +176,6 @@ def _serve(contestant: Contestant, pipe: Any) -> None:
         )
       task.run()
       pipe.send(("value", time.perf_counter() - begun))
-    except Exception as error:  # out of memory has many names
+    except Exception as error:  # a lack of memory has many names
       pipe.send(("problem", f"{type(error).__name__}: {error}".splitlines()[0][:300]))
       return

@@ -1,4 +1,4 @@
-"""What the preparation commands share: flags, and what they say at the end."""
+"""What the preparation commands share: flags, and their last message."""
 
 import argparse
 import math
@@ -10,37 +10,37 @@ from data_prep.engine import default_workers
 Number = TypeVar("Number", int, float)
 
 
-INTERRUPTED = "interrupted: the same command goes on where it stopped"
+INTERRUPTED = "interrupted: run the same command again to resume"
 
 
 def add_workers_flag(parser: argparse.ArgumentParser) -> None:
-  """Adds --workers."""
+  """Add --workers."""
   parser.add_argument(
     "--workers",
     type=positive_int,
     default=default_workers(),
-    help="worker processes; 1 works without Dask (default: one per processor,"
+    help="worker processes; 1 needs no Dask (default: one per processor,"
     " here %(default)s); the result does not depend on it",
   )
 
 
 def positive_int(text: str) -> int:
-  """Reads a flag that must be an integer above 0."""
+  """Read a flag that must be an integer above 0."""
   return _number(text, int, "a whole number above 0", lambda value: value > 0)
 
 
 def natural(text: str) -> int:
-  """Reads a flag that must be an integer of 0 or more."""
+  """Read a flag that must be an integer of 0 or more."""
   return _number(text, int, "a whole number, 0 or more", lambda value: value >= 0)
 
 
 def positive_float(text: str) -> float:
-  """Reads a flag that must be a finite number above 0."""
+  """Read a flag that must be a finite number above 0."""
   return _number(text, float, "a number above 0", lambda value: 0 < value < math.inf)
 
 
 def share(text: str) -> float:
-  """Reads a flag that must lie in [0, 1)."""
+  """Read a flag that must lie in [0, 1)."""
   return _number(text, float, "a share from 0 to below 1", lambda value: 0 <= value < 1)
 
 

@@ -1,7 +1,7 @@
-"""Remembers at which tracks a process died, for there are decoders that crash.
+"""Log of the tracks at which a process died, since some decoders crash.
 
-The log of a shard lies beside it while the shard is made. A track that was open
-every time the process died is given up, so that the shard gets done.
+The log of a shard lies beside it while the shard is made. A track at which processes
+keep dying is left out, so that the shard can be finished.
 """
 
 import json
@@ -15,10 +15,10 @@ MAX_CRASHES = 3
 
 
 class CrashLog:
-  """Counts per track how often a process died while it was open."""
+  """Count, per track, of the processes that died while it was open."""
 
   def __init__(self, path: Path):
-    """Reads what earlier processes left.
+    """Read what earlier processes left.
 
     Args:
       path: the log.
@@ -31,10 +31,10 @@ class CrashLog:
 
   @contextmanager
   def watch(self, track: str) -> Iterator[None]:
-    """Notes that the track is open, until the block ends in whatever way.
+    """Note that the track is open until the block ends, with or without an error.
 
     Raises:
-      AudioError: if processes died at this track too often; the block is not run.
+      AudioError: processes died at this track too often; the block is not run.
     """
     crashes = self._counts.get(track, 0)
     if crashes >= MAX_CRASHES:
@@ -48,10 +48,10 @@ class CrashLog:
       self._save()
 
   def close(self) -> None:
-    """Deletes the log: the shard is complete."""
+    """Delete the log: the shard is complete."""
     self._path.unlink(missing_ok=True)
 
   def _save(self) -> None:
     counts = {track: count for track, count in self._counts.items() if count}
-    with suppress(OSError):  # a full disk is found out, and told, by the shard
+    with suppress(OSError):  # writing the shard reports a full disk
       self._path.write_text(json.dumps(counts), "utf-8")

@@ -1,7 +1,7 @@
-"""Runs one function over many items in worker processes, with a progress bar.
+"""Run one function over many items in worker processes, with a progress bar.
 
-The functions know nothing of it. Workers are processes of a local Dask cluster: one
-that dies (killed for its memory, crashed in a decoder) is replaced and its item is
+The functions need not know about it. Workers are processes of a local Dask cluster:
+one that dies (killed for its memory, crashed in a decoder) is replaced and its item is
 tried again. With one worker everything runs in this process, without Dask.
 """
 
@@ -21,15 +21,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _SECONDS_BETWEEN_LINES = 30.0
-# Not MALLOC_TRIM_THRESHOLD_, which Dask sets to give memory back at once: that costs
-# more than the work on arrays. One thread each, for there is a process per processor.
+# Not MALLOC_TRIM_THRESHOLD_, which Dask sets to return memory at once: that costs more
+# than the work on arrays. One thread each, since there is a process per processor.
 _WORKER_ENVIRONMENT = dict.fromkeys(
   ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), 1
 )
 
 
 def default_workers() -> int:
-  """Number of processors that this process may use."""
+  """Return the number of processors that this process may use."""
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
@@ -42,7 +42,7 @@ def run(
   label: str,
   max_crashes: int = 3,
 ) -> list[Result]:
-  """Applies a function to every item.
+  """Apply a function to every item.
 
   Args:
     function: a function of an importable module; its item and its result must be
@@ -53,13 +53,12 @@ def run(
     max_crashes: how often a worker may die while it holds an item.
 
   Returns:
-    The results in the order of the items.
+    the results in the order of the items.
 
   Raises:
-    UserError: if Dask is needed and missing, or an item killed its worker more often
+    UserError: Dask is needed and missing, or an item killed its worker more often
       than `max_crashes`.
-    Exception: the first one that the function raises; the remaining items are then
-      left out.
+    Exception: the function raised it; the remaining items are left out.
   """
   workers = min(workers, len(items))
   if workers <= 1:
@@ -77,7 +76,7 @@ def _run_in_cluster(
   workers: int,
   max_crashes: int,
 ) -> Iterator[tuple[int, Result]]:
-  """Yields (index, result) as the items are done."""
+  """Yield (index, result) as the items are done."""
   try:
     import dask.config
     from dask.distributed import (
@@ -93,21 +92,21 @@ def _run_in_cluster(
       " pip install 'mixit-jax[prep]', or use --workers=1"
     ) from error
 
-  # Imported just now, it has set its own level.
+  # Its import has just set a level of its own.
   logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
   class IgnoreInterrupts(WorkerPlugin):
-    """Leaves Ctrl-C, which every process of a terminal gets, to this process."""
+    """Plugin that leaves Ctrl-C, which all processes of a terminal get, to this one."""
 
     def setup(self, worker: object) -> None:
       signal.signal(signal.SIGINT, signal.SIG_IGN)
 
   settings = {
     "distributed.scheduler.allowed-failures": max_crashes,
-    # One item in hand and none in store: a death then costs one item only.
+    # One item in progress and none queued, so that a death costs one item only.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
-    "distributed.admin.tick.limit": "1h",  # decoders hold the interpreter for long
+    "distributed.admin.tick.limit": "1h",  # decoders block the interpreter for long
   }
   with (
     dask.config.set(settings),
@@ -139,7 +138,7 @@ def _run_in_cluster(
 def _show_progress(
   results: Iterable[Result], total: int, label: str
 ) -> Iterator[Result]:
-  """A bar on a terminal, now and then a line elsewhere."""
+  """Show a bar on a terminal, and a line now and then elsewhere."""
   if sys.stderr.isatty():
     yield from tqdm(results, label, total, dynamic_ncols=True)
     return

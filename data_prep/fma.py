@@ -1,4 +1,4 @@
-"""Turns FMA, or any folder of music, into shards of segments for pre-training.
+"""Turn FMA, or any folder of music, into shards of segments for pre-training.
 
     python -m data_prep.fma --audio=fma_large --metadata=fma_metadata --out=data/fma
     python -m data_prep.fma --audio=my_music --out=data/my_music
@@ -6,10 +6,10 @@
 Paper, section 4.1: 10-s segments every 5 s; a segment with more than 5 silent seconds
 is dropped. With --metadata the split is that of FMA, and files that are mono or below
 the sample rate are left out, as in the paper. Without, the split follows from a hash
-of the paths, and mono files and all sample rates are taken; --accept decides otherwise.
+of the paths, and mono files and all sample rates are accepted; --accept changes this.
 
 A broken file never stops the preparation: manifest.json lists what was left out, and
-why. The same command goes on where it was stopped.
+why. After an interruption the same command resumes the preparation.
 """
 
 import argparse
@@ -40,7 +40,7 @@ VALID_SHARE = 0.05
 
 
 def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
-  """Reads the command line; see --help."""
+  """Read the command line; see --help."""
   parser = argparse.ArgumentParser(
     prog="python -m data_prep.fma",
     description=__doc__,
@@ -48,7 +48,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   )
   flag = parser.add_argument
   flag("--audio", type=Path, required=True, help="folder of music, such as fma_large")
-  flag("--metadata", type=Path, help="folder fma_metadata; without it any music goes")
+  flag("--metadata", type=Path, help="folder fma_metadata; omit it for other music")
   flag("--out", type=Path, required=True, help="folder of the result")
   flag("--subset", choices=SUBSETS, help="subset of FMA to take (default: full, all)")
   flag(
@@ -59,7 +59,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     " without",
   )
   flag("--sample-rate", type=positive_int, default=44100, help="in Hz (%(default)s)")
-  flag("--seconds", type=positive_float, default=10.0, help="of a segment (10)")
+  flag("--seconds", type=positive_float, default=10.0, help="length of a segment (10)")
   flag("--hop", type=positive_float, default=5.0, help="seconds between starts (5)")
   flag("--codec", choices=("flac", "wav"), default="flac", help="(%(default)s)")
   flag(
@@ -86,11 +86,11 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-  """Prepares a folder of music.
+  """Prepare a folder of music.
 
   Raises:
-    UserError: if there is no music, nothing of it can be used, or the output folder
-      was made in another way.
+    UserError: there is no music, none of it can be used, or the output folder was made
+      in another way.
   """
   flags = parse_flags(arguments)
   found = [path.relative_to(flags.audio).as_posix() for path in find_audio(flags.audio)]
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
   ]
   finished = run_jobs(jobs, flags.workers, "shards", MAX_CRASHES * per_shard)
   if finished:
-    print(f"{flags.out}: {finished} of {len(jobs)} shards were finished before")
+    print(f"{flags.out}: {finished} of {len(jobs)} shards were already finished")
   shards, skipped = collect(job.place for job in jobs)
   skipped += [
     SkippedFile(file=printable(track), reason="is not in tracks.csv")
@@ -117,8 +117,8 @@ def main(arguments: list[str] | None = None) -> None:
   ]
   if not shards:
     raise UserError(
-      f"{flags.audio}: gives no segment; all of its {len(skipped)} files were left out,"
-      f" such as {skipped[0]['file']}: {skipped[0]['reason']}"
+      f"{flags.audio}: yields no segment; all {len(skipped)} files were left out, such"
+      f" as {skipped[0]['file']}: {skipped[0]['reason']}"
     )
   manifest = Manifest(
     kind="fma",
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _split(flags: argparse.Namespace, found: list[str]) -> tuple[Splits, list[str]]:
-  """Tracks by split, and files that the metadata does not know."""
+  """Return the tracks by split, and the files that the metadata does not know."""
   if not flags.metadata:
     valid = VALID_SHARE if flags.valid_share is None else flags.valid_share
     return split_by_hash(found, valid, flags.test_share or 0.0), []
@@ -153,7 +153,7 @@ def _split(flags: argparse.Namespace, found: list[str]) -> tuple[Splits, list[st
 def _settings(
   flags: argparse.Namespace, splits: Splits, per_shard: int, strict: bool
 ) -> dict[str, Any]:
-  """All that decides on the shards."""
+  """Return all settings that determine the shards."""
   return {
     "sample_rate": flags.sample_rate,
     "seconds": flags.seconds,
@@ -169,7 +169,7 @@ def _settings(
 
 
 def _summarize(out: Path, manifest: Manifest, num_files: int) -> None:
-  """Says in one line what was made."""
+  """Say in one line what was made."""
   counts = {
     split: sum(entry["records"] for entry in sources[SOURCE])
     for split, sources in manifest.splits.items()
@@ -183,12 +183,12 @@ def _summarize(out: Path, manifest: Manifest, num_files: int) -> None:
 
 
 def _warn(manifest: Manifest, splits: Splits, valid_share: float | None) -> None:
-  """Warns where the music gave nothing to train on or to validate with."""
+  """Warn if no segment is left for training or for validation."""
   for split, use in (("train", "for training"), ("valid", "for validation")):
     if split in manifest.splits or (split == "valid" and valid_share == 0):
       continue
     reason = (
-      f"its {len(splits[split])} track(s) gave none"
+      f"its {len(splits[split])} track(s) yield none"
       if split in splits
       else "no track is left for it"
     )

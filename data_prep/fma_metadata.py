@@ -16,7 +16,7 @@ _LONGEST_FIELD = 1 << 24  # some biographies are longer than the csv module allo
 
 @dataclass(frozen=True)
 class FmaTrack:
-  """What the metadata says of one track.
+  """What the metadata says about one track.
 
   Attributes:
     split: "train", "valid" or "test".
@@ -27,12 +27,12 @@ class FmaTrack:
   subset: str
 
   def is_in(self, subset: str) -> bool:
-    """Whether the track belongs to a subset."""
+    """Tell whether the track belongs to a subset."""
     return SUBSETS.index(self.subset) <= SUBSETS.index(subset)
 
 
 def read_tracks(metadata: Path) -> dict[int, FmaTrack]:
-  """Reads the tracks by their numbers.
+  """Read the tracks by their numbers.
 
   The table has two rows of column names, a group and a name each, and a third that
   only names the index.
@@ -41,12 +41,12 @@ def read_tracks(metadata: Path) -> dict[int, FmaTrack]:
     metadata: the folder fma_metadata, or its tracks.csv.
 
   Raises:
-    UserError: if the table is missing, or not the one of FMA.
+    UserError: the table is missing, or is not that of FMA.
   """
   path = metadata / "tracks.csv" if metadata.is_dir() else metadata
   if not path.is_file():
     raise UserError(
-      f"{path}: not found; --metadata takes the unpacked folder fma_metadata"
+      f"{path}: not found; --metadata expects the unpacked folder fma_metadata"
     )
   limit = csv.field_size_limit(_LONGEST_FIELD)
   try:

@@ -1,16 +1,16 @@
-"""Turns MUSDB18-HQ, or songs laid out like it, into shards of segments per stem.
+"""Turn MUSDB18-HQ, or songs laid out like it, into shards of segments per stem.
 
     python -m data_prep.musdb --musdb=musdb18hq --out=data/musdb
 
 The input has a folder train/ with one folder per song, which holds vocals, drums,
-bass and other as audio files. Of the training songs, the segments in which a stem
+bass and other as audio files. The segments of the training songs in which a stem
 sounds become records (paper, section 4.1: 8-s segments every 4 s). The validation
 songs stay whole: their files are copied without loss to <out>/valid. They are the
-songs of a folder valid/ of the input, else those that --valid-songs names, else the
-usual 14 as far as they are there. Test songs stay where they are.
+songs of a folder valid/ of the input, else those that --valid-songs names, else those
+of the usual 14 that are present. Test songs stay where they are.
 
 A broken file never stops the preparation: manifest.json lists what was left out, and
-why. The same command goes on where it was stopped.
+why. After an interruption the same command resumes the preparation.
 """
 
 import argparse
@@ -58,7 +58,7 @@ VALID_SONGS = (
 
 
 def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
-  """Reads the command line; see --help."""
+  """Read the command line; see --help."""
   parser = argparse.ArgumentParser(
     prog="python -m data_prep.musdb",
     description=__doc__,
@@ -73,11 +73,11 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     "--valid-songs",
     action="append",
     default=[],
-    help="songs of train/ for validation, separated by commas; can be repeated, for"
+    help="songs of train/ for validation, separated by commas; repeat the flag for"
     " names with a comma",
   )
   flag("--sample-rate", type=positive_int, default=44100, help="in Hz (%(default)s)")
-  flag("--seconds", type=positive_float, default=8.0, help="of a segment (8)")
+  flag("--seconds", type=positive_float, default=8.0, help="length of a segment (8)")
   flag("--hop", type=positive_float, default=4.0, help="seconds between starts (4)")
   flag("--codec", choices=("flac", "wav"), default="flac", help="(%(default)s)")
   flag("--songs-per-shard", type=positive_int, help="(default: a 16th of the songs)")
@@ -86,10 +86,10 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-  """Prepares labeled songs.
+  """Prepare labeled songs.
 
   Raises:
-    UserError: if there is no song, a song lacks a stem, a stem sounds in no training
+    UserError: there is no song, a song lacks a stem, a stem sounds in no training
       song, or the output folder was made in another way.
   """
   flags = parse_flags(arguments)
@@ -120,13 +120,13 @@ def main(arguments: list[str] | None = None) -> None:
   jobs: list[Job] = [*shards, *copies]
   finished = run_jobs(jobs, flags.workers, "shards and songs", MAX_CRASHES * per_shard)
   if finished:
-    print(f"{flags.out}: {finished} of {len(jobs)} parts were finished before")
+    print(f"{flags.out}: {finished} of {len(jobs)} parts were already finished")
   splits, skipped = collect(shard.place for shard in shards)
   skipped += [file for copy in copies for file in copy.skipped()]
   if mute := [stem for stem in STEMS if stem not in splits.get("train", {})]:
     reasons = [s["reason"] for s in skipped if Path(s["file"]).stem.lower() == mute[0]]
     raise UserError(
-      f"{flags.musdb / 'train'}: no song gives a segment of {', '.join(mute)}, which"
+      f"{flags.musdb / 'train'}: no song yields a segment of {', '.join(mute)}, which"
       f" training needs ({'; '.join(sorted(set(reasons)))})"
     )
   manifest = Manifest(
@@ -145,17 +145,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _split(musdb: Path, named: Sequence[str]) -> tuple[list[Path], list[Path]]:
-  """Folders of the songs for training and for validation."""
+  """Return the folders of the songs for training and for validation."""
   if not (musdb / "train").is_dir():
     raise UserError(
-      f"{musdb}: has no folder train; --musdb takes the folder that holds train/"
+      f"{musdb}: has no folder train; --musdb expects the folder that holds train/"
     )
   songs = _songs_in(musdb / "train")
   if (musdb / "valid").is_dir():
     if named:
       raise UserError(
-        f"{musdb / 'valid'}: holds the validation songs; leave --valid-songs out, or"
-        " move this folder away"
+        f"{musdb / 'valid'}: holds the validation songs; omit --valid-songs, or move"
+        " this folder away"
       )
     return songs, _songs_in(musdb / "valid")
   names = {song.name for song in songs}
@@ -174,20 +174,22 @@ def _songs_in(folder: Path) -> list[Path]:
 
 
 def _named_songs(values: Sequence[str], names: set[str]) -> set[str]:
-  """The songs that --valid-songs names; a value may be a name that has a comma."""
+  """Return the songs that --valid-songs names; a value may be a name with a comma."""
   chosen = set()
   for value in values:
     for name in [value] if value in names else value.split(","):
       name = name.strip()
       if name not in names:
         near = difflib.get_close_matches(name, sorted(names), 1, 0.0)
-        raise UserError(f"--valid-songs: no song {name!r} in train/, but {near[0]!r}")
+        raise UserError(
+          f"--valid-songs: no song {name!r} in train/; did you mean {near[0]!r}?"
+        )
       chosen.add(name)
   return chosen
 
 
 def _files(song: Path) -> list[Path]:
-  """The stems of a song, and its mixture where it has one."""
+  """List the stems of a song, and its mixture if it has one."""
   return sorted(
     path
     for path in song.iterdir()
@@ -202,7 +204,7 @@ def _file_of(song: Path, stem: str) -> Path:
 def _settings(
   flags: argparse.Namespace, train: list[Path], valid: list[Path], per_shard: int
 ) -> dict[str, Any]:
-  """All that decides on the result."""
+  """Return all settings that determine the result."""
   return {
     "sample_rate": flags.sample_rate,
     "seconds": flags.seconds,
@@ -217,7 +219,7 @@ def _settings(
 
 
 def _summarize(out: Path, manifest: Manifest, num_songs: int) -> None:
-  """Says in a few lines what was made, and warns where something is missing."""
+  """Say in a few lines what was made, and warn where something is missing."""
   counts = ", ".join(
     f"{stem} {sum(entry['records'] for entry in entries)}"
     for stem, entries in manifest.splits["train"].items()
@@ -233,9 +235,9 @@ def _summarize(out: Path, manifest: Manifest, num_songs: int) -> None:
   )
   if not valid:
     print(
-      "warning: there are no validation songs, which choosing channels and checkpoints"
-      " needs: name some of train/ with --valid-songs=<song>,<song> and a new --out, or"
-      " move some from train/ to valid/",
+      "warning: there are no validation songs to choose channels and checkpoints with:"
+      " name some of train/ with --valid-songs=<song>,<song> and a new --out, or move"
+      " some from train/ to valid/",
       file=sys.stderr,
     )
 

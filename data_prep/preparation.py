@@ -1,8 +1,8 @@
-"""Preparations that can stop at any moment and go on later.
+"""Preparations that can stop at any moment and resume later.
 
-`preparation.json` in the output folder says by which command and with which settings
-the folder is made; nothing made otherwise is ever mixed in. What is finished, such as
-a shard with the report beside it, is not done again.
+`preparation.json` in the output folder holds the command and the settings that make
+the folder; nothing made otherwise is ever mixed in. Finished parts, such as a shard
+with its report, are not made again.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ class Job(Protocol):
   """A part of a preparation, such as a shard; it can be pickled."""
 
   def is_finished(self) -> bool:
-    """Whether an earlier run has completed it."""
+    """Tell whether an earlier run has completed the job."""
 
   def run(self) -> None:
-    """Does it, and leaves nothing half done under its final name."""
+    """Do the job, and leave nothing unfinished under its final name."""
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, label: str, max_crashes: int) -> int:
-  """Runs the jobs that are not finished yet; see `engine.run`.
+  """Run the jobs that are not finished yet; see `engine.run`.
 
   Returns:
-    How many were finished before.
+    how many were already finished.
   """
   pending = [job for job in jobs if not job.is_finished()]
   if pending:
@@ -47,15 +47,15 @@ def _run_job(job: Job) -> None:
 
 
 def claim_folder(out: Path, command: str, settings: dict[str, Any]) -> None:
-  """Makes the output folder, or makes sure that it was begun in the same way.
+  """Create the output folder, or check that it was started in the same way.
 
   Args:
     out: output folder.
     command: name of the command that makes it.
-    settings: all that decides on its content, as JSON knows it.
+    settings: all that determines its content, as JSON values.
 
   Raises:
-    UserError: if the folder holds something else, or was made by another command or
+    UserError: the folder holds something else, or was made by another command or
       with other settings.
   """
   path = out / SETTINGS_NAME
@@ -73,7 +73,7 @@ def claim_folder(out: Path, command: str, settings: dict[str, Any]) -> None:
 
 
 def _compare(path: Path, wanted: dict[str, Any]) -> None:
-  """Raises a UserError unless the stored settings are those wanted."""
+  """Raise a UserError unless the stored settings are those wanted."""
   stored = read_json(path, remedy="delete it")
   if stored == json.loads(json.dumps(wanted)):
     return
@@ -84,15 +84,15 @@ def _compare(path: Path, wanted: dict[str, Any]) -> None:
   ]
   more = len(differences) - _SHOWN_DIFFERENCES
   raise UserError(
-    f"{path.parent}: was begun in another way: "
+    f"{path.parent}: was started in another way: "
     + "; ".join(differences[:_SHOWN_DIFFERENCES])
     + (f"; and {more} more" if more > 0 else "")
-    + ". Give the same settings, or another folder (--out)"
+    + ". Use the same settings, or another folder (--out)"
   )
 
 
 def fingerprint(names: Iterable[str]) -> str:
-  """Short hash over names in their order."""
+  """Return a short hash over names in their order."""
   digest = hashlib.sha256()
   for name in names:
     digest.update(os.fsencode(name) + b"\0")

@@ -1,4 +1,4 @@
-"""Cuts segments out of audio files: one job per shard, which any engine can run."""
+"""Cut segments out of audio files: one job per shard, which any engine can run."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ class Cut:
     codec: codec of the records.
 
   Raises:
-    UserError: if a segment or a hop would not hold a sample.
+    UserError: a segment or a hop would not hold a sample.
   """
 
   sample_rate: int
@@ -52,7 +52,7 @@ class Cut:
   def records(
     self, track: str, audio: np.ndarray, starts: list[int]
   ) -> Iterator[bytes]:
-    """Encodes the segments of a track that start at the given samples."""
+    """Encode the segments of a track that start at the given samples."""
     name = printable(track)
     for start in starts:
       segment = Segment(
@@ -63,7 +63,7 @@ class Cut:
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
-  """Hides what C libraries print of broken files; the manifest says it in one line."""
+  """Hide what C libraries print about broken files; the manifest says it briefly."""
   sys.stderr.flush()
   kept = os.dup(2)
   with Path(os.devnull).open("wb") as nowhere:
@@ -94,11 +94,11 @@ class MusicShard:
   strict: bool
 
   def is_finished(self) -> bool:
-    """Whether the shard is complete."""
+    """Tell whether the shard is complete."""
     return read_report(self.place) is not None
 
   def run(self) -> None:
-    """Writes the shard; see `shards.write_tracks`."""
+    """Write the shard; see `shards.write_tracks`."""
     write_tracks(self.place, self.tracks, self._cut_track)
 
   def _cut_track(self, track: str) -> Iterator[bytes]:
@@ -125,7 +125,7 @@ class MusicShard:
 def _check_format(
   track: str, channels: int, rate: int, least_rate: int, strict: bool
 ) -> None:
-  """Raises an AudioError for a file with the wrong channels, or a too low rate."""
+  """Raise an AudioError for a file with the wrong channels or too low a rate."""
   allowed = (NUM_CHANNELS,) if strict else (1, NUM_CHANNELS)
   if channels not in allowed:
     wanted = "stereo" if strict else "mono or stereo"
@@ -153,11 +153,11 @@ class StemShard:
   cut: Cut
 
   def is_finished(self) -> bool:
-    """Whether the shard is complete."""
+    """Tell whether the shard is complete."""
     return read_report(self.place) is not None
 
   def run(self) -> None:
-    """Writes the shard; see `shards.write_tracks`."""
+    """Write the shard; see `shards.write_tracks`."""
     write_tracks(self.place, self.files, self._cut_stem)
 
   def _cut_stem(self, file: str) -> Iterator[bytes]:
@@ -173,5 +173,5 @@ class StemShard:
     yield from self.cut.records(Path(file).parent.name, audio, starts)
 
 
-# A stem that pauses all the time is normal: some songs have no vocals.
+# A stem that is silent throughout is normal: some songs have no vocals.
 SILENT_STEM = "never sounds for long enough"

@@ -1,4 +1,4 @@
-"""Writes shards of segments, track by track, and reports on each of them.
+"""Write shards of segments, track by track, and a report on each of them.
 
 A broken track never stops a shard: it is left out, and the report beside the shard
 (`train-00000-of-00016.json`) says why.
@@ -17,7 +17,7 @@ from mixit_jax.data.records import write_shard
 from mixit_jax.errors import UserError
 from mixit_jax.files import read_json, write_json
 
-# A preparation is cut into this many shards, or into larger numbers of full ones.
+# A preparation is cut into this many shards, or into more if these would be too full.
 _FEWEST_SHARDS = 16
 _FULL_SHARD = 100
 
@@ -75,14 +75,14 @@ class ShardReport:
 
 
 def tracks_per_shard(num_tracks: int) -> int:
-  """Tracks per shard where the user leaves it open: as many shards as keep busy."""
+  """Choose the tracks per shard: few enough that all workers have shards to write."""
   return min(max(-(-num_tracks // _FEWEST_SHARDS), 1), _FULL_SHARD)
 
 
 def place_tracks(
   folder: Path, source: str, split: str, tracks: Sequence[Track], per_shard: int
 ) -> list[tuple[ShardPlace, tuple[Track, ...]]]:
-  """Deals the tracks of one split out to shards, in order."""
+  """Deal the tracks of one split out to shards, in order."""
   count = -(-len(tracks) // per_shard)
   return [
     (
@@ -96,16 +96,16 @@ def place_tracks(
 def write_tracks(
   place: ShardPlace, tracks: Iterable[str], cut: Callable[[str], Iterator[bytes]]
 ) -> None:
-  """Writes the segments of some tracks to a shard, and its report.
+  """Write the segments of some tracks to a shard, and its report.
 
   Args:
     place: where the shard belongs.
     tracks: names of the tracks.
-    cut: gives the records of a track; it raises an AudioError for a track that cannot
-      be used, before it gives any.
+    cut: yields the records of a track; it raises an AudioError for a track that cannot
+      be used, before it yields any.
 
   Raises:
-    UserError: if the shard cannot be written.
+    UserError: the shard cannot be written.
   """
   place.path.parent.mkdir(parents=True, exist_ok=True)
   for left_over in place.path.parent.glob(f".{place.path.stem}*.tmp"):
@@ -133,11 +133,11 @@ def write_tracks(
     count = write_shard(place.path, itertools.chain([first], segments))
     report = ShardReport(count, place.path.stat().st_size, skipped)
   crashes.close()
-  write_json(place.report_path, asdict(report))  # last: it says that all is done
+  write_json(place.report_path, asdict(report))  # last: it marks the shard done
 
 
 def read_report(place: ShardPlace) -> ShardReport | None:
-  """The report of a shard that is complete, else None."""
+  """Return the report of a shard that is complete, else None."""
   if not place.report_path.is_file():
     return None
   try:
@@ -151,7 +151,7 @@ def read_report(place: ShardPlace) -> ShardReport | None:
 def collect(
   places: Iterable[ShardPlace],
 ) -> tuple[dict[str, dict[str, list[ShardEntry]]], list[SkippedFile]]:
-  """Gathers what a manifest says: shards by split and source, and skipped tracks.
+  """Gather the content of a manifest: shards by split and source, skipped tracks.
 
   Shards without records are left out.
   """
@@ -169,5 +169,5 @@ def collect(
 
 
 def printable(name: str) -> str:
-  """A name as text that can be stored: bytes that are no UTF-8 become "?"."""
+  """Return a name as text that can be stored: bytes that are not UTF-8 become "?"."""
   return name.encode("utf-8", "replace").decode("utf-8")

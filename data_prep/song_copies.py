@@ -1,4 +1,4 @@
-"""Copies whole songs without loss: FLAC where it can hold the samples, else as is."""
+"""Copy whole songs without loss: as FLAC if it can hold the samples, else unchanged."""
 
 import shutil
 from dataclasses import dataclass
@@ -41,14 +41,14 @@ class SongCopy:
   sample_rate: int
 
   def is_finished(self) -> bool:
-    """Whether the copy is complete."""
+    """Tell whether the copy is complete."""
     return self.target.is_dir()
 
   def run(self) -> None:
-    """Copies the song, or reports which file is broken.
+    """Copy the song, or report which file is broken.
 
     Raises:
-      UserError: if the copy cannot be written.
+      UserError: the copy cannot be written.
     """
     unfinished = self.target.with_name(f".{self.target.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
@@ -69,7 +69,7 @@ class SongCopy:
     self._report_path.unlink(missing_ok=True)
 
   def skipped(self) -> list[SkippedFile]:
-    """The file that was broken, if one was."""
+    """Return the file that was broken, if any."""
     if self.is_finished():
       return []
     return list(read_json(self._report_path)["skipped"])
@@ -82,12 +82,12 @@ class SongCopy:
 def _copy_audio(
   source: Path, audio: np.ndarray, rate: int, folder: Path, sample_rate: int
 ) -> None:
-  """Copies one audio file.
+  """Copy one audio file.
 
-  Integer samples are kept as they are, in a FLAC file of the same bit depth. What
-  FLAC cannot hold (float samples, 32-bit integers) and what is compressed already is
-  copied as it is. Only a file of another sample rate is resampled: to 24-bit FLAC,
-  or, if a peak exceeds 1, to a WAV file with float samples.
+  Integer samples are kept exactly, in a FLAC file of the same bit depth. Files that
+  FLAC cannot hold (float samples, 32-bit integers) and compressed files are copied
+  unchanged. Only a file of another sample rate is resampled: to 24-bit FLAC, or, if a
+  peak exceeds 1, to a WAV file with float samples.
 
   Args:
     source: file to copy.
@@ -97,7 +97,7 @@ def _copy_audio(
     sample_rate: wanted rate in Hz.
 
   Raises:
-    AudioError: if the copy cannot be written.
+    AudioError: the copy cannot be written.
   """
   target = folder / f"{source.stem}.flac"
   if rate != sample_rate:
@@ -114,7 +114,7 @@ def _copy_audio(
 
 
 def _pack(source: Path, target: Path) -> bool:
-  """Packs a file of integer samples into FLAC; returns False for other files."""
+  """Pack a file of integer samples into FLAC; return False for other files."""
   if source.suffix.lower() not in (".wav", ".wave", ".rf64", ".aif", ".aiff"):
     return False
   with soundfile.SoundFile(source) as reader:

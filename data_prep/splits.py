@@ -9,18 +9,18 @@ from data_prep.fma_metadata import FmaTrack
 
 Splits = dict[str, list[str]]
 
-# Mixtures of mixtures want two tracks; with fewer tracks than this, one is enough.
+# Mixtures of mixtures need two tracks; in sets smaller than this, one is enough.
 _TRACKS_FOR_TWO = 8
 
 
 def split_by_hash(
   tracks: Sequence[str], valid_share: float, test_share: float = 0.0
 ) -> Splits:
-  """Splits any music by a hash of the paths, the same way on every machine.
+  """Split any music by a hash of the paths, the same way on every machine.
 
   In the order of their hashes, the first tracks are for validation, the next ones for
-  test. Each share above 0 gets at least one track, two from eight tracks on, as far
-  as training keeps one.
+  test. Each share above 0 gets at least one track, or two in a set of eight or more, as
+  long as training keeps one.
 
   Args:
     tracks: paths relative to the folder of the music.
@@ -28,7 +28,7 @@ def split_by_hash(
     test_share: share of the tracks for test.
 
   Returns:
-    Tracks by split, each in the given order; splits without a track are left out.
+    tracks by split, each in the given order; splits without a track are left out.
   """
   ranked = sorted(tracks, key=_hash)
   least = 2 if len(tracks) >= _TRACKS_FOR_TWO else 1
@@ -46,14 +46,14 @@ def split_by_hash(
 
 
 def _hash(track: str) -> bytes:
-  """Depends on nothing but the path."""
+  """Return a hash of the path alone."""
   return hashlib.sha256(os.fsencode(track)).digest()
 
 
 def split_by_metadata(
   tracks: Sequence[str], metadata: dict[int, FmaTrack], subset: str
 ) -> tuple[Splits, list[str]]:
-  """Splits FMA as its metadata says; files are named after their track numbers.
+  """Split FMA as its metadata says; files are named after their track numbers.
 
   Args:
     tracks: paths relative to the folder of the music.
@@ -61,7 +61,7 @@ def split_by_metadata(
     subset: subset to take.
 
   Returns:
-    Tracks of the subset by split, and the files that the metadata does not know.
+    tracks of the subset by split, and the files that the metadata does not know.
   """
   splits: Splits = {}
   unknown = []

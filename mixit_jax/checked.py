@@ -5,8 +5,8 @@
       section = "data"
       seconds: float = setting("length of an example", 6.0, above=0)
 
-Types and ranges are checked when an object is made, whoever makes it. An unknown key
-is an error that names its nearest neighbor.
+Types and ranges are checked whenever an object is made. An unknown key is an error
+that names its nearest neighbor.
 """
 
 import dataclasses
@@ -64,13 +64,13 @@ def setting(meaning: str, default: Any = dataclasses.MISSING, **rules: Any) -> A
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-  """Base of the sections of a configuration.
+  """Base class of the sections of a configuration.
 
   Attributes:
-    section: name that the section's keys are told by.
+    section: name of the section, which prefixes its keys.
 
   Raises:
-    ConfigError: A value has another type or is out of its range.
+    ConfigError: a value has another type or is out of its range.
   """
 
   section: ClassVar[str] = ""
@@ -97,7 +97,7 @@ def build(kind: type[Kind], values: Any) -> Kind:
   """Make a section from plain values.
 
   Raises:
-    ConfigError: A key is unknown or missing, or a value cannot be used.
+    ConfigError: a key is unknown or missing, or a value cannot be used.
   """
   section = kind.section
   require(
@@ -125,13 +125,13 @@ def unknown_key(name: str, known: Iterable[str], prefix: str) -> str:
 
 
 def rules_of(kind: type[Checked]) -> Iterator[tuple[str, Rules]]:
-  """Yield dotted key and rules of each field of a section."""
+  """Yield the dotted key and the rules of each field of a section."""
   for field in dataclasses.fields(kind):
     yield f"{kind.section}.{field.name}", field.metadata["rules"]
 
 
 def flatten(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-  """Yield dotted key and value of nested sections."""
+  """Yield the dotted key and the value of every entry of nested sections."""
   for name, value in values.items():
     if isinstance(value, Mapping):
       yield from ((f"{name}.{key}", item) for key, item in flatten(value))
@@ -150,7 +150,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 
 def _coerce(hint: Any, value: Any, key: str) -> Any:
-  """Return the value as its declared type."""
+  """Convert a value to its declared type, or raise a ConfigError."""
   origin = typing.get_origin(hint)
   if origin is Literal:
     choices = typing.get_args(hint)

@@ -18,12 +18,12 @@ def run_command(command: Callable[[], object], interrupted: str = "interrupted")
     interrupted: what to say after Ctrl-C.
   """
   logging.basicConfig(level=logging.INFO, format="%(message)s")
-  # JAX tells of absent platforms, Orbax (through absl) of each save.
+  # JAX logs missing platforms, and Orbax (through absl) logs every save.
   logging.getLogger("jax").setLevel(logging.WARNING)
   _quiet_storage()
   try:
     command()
-  except (UserError, OSError) as error:  # OSError: a folder that may not be written
+  except (UserError, OSError) as error:  # OSError: e.g. a folder that is not writable
     print(f"error: {one_line(error)}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
@@ -33,10 +33,10 @@ def run_command(command: Callable[[], object], interrupted: str = "interrupted")
 
 
 def _quiet_storage() -> None:
-  """Take away what Orbax and TensorStore say of files that cannot be used.
+  """Silence Orbax and TensorStore about files that cannot be used.
 
-  Our own line tells of it. Orbax would log the error several times with its traceback,
-  and TensorStore sends a traceback for each array that was still on its way.
+  The command reports the error in one line. Orbax would log it several times with its
+  traceback, and TensorStore prints a traceback for each array that was still loading.
   """
   for name in ("absl", "asyncio"):
     logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -15,10 +15,10 @@ from mixit_jax.errors import UserError, one_line
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-  """Yield a hidden path beside `path` that takes its place at the end.
+  """Yield a hidden path beside `path` that replaces it at the end.
 
-  The folder is made where it is missing. After an error `path` is as it was, and
-  nothing is left beside it.
+  A missing folder is created. After an error `path` is unchanged, and nothing is left
+  beside it.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -34,9 +34,9 @@ def write_json(path: Path, value: Any) -> None:
   """Write a JSON document atomically.
 
   Raises:
-    UserError: the disk is full, or nothing may be written there.
+    UserError: the disk is full, or the folder is not writable.
   """
-  # File names that are not UTF-8 hold surrogates: JSON's escapes, as it happens.
+  # File names that are not UTF-8 hold surrogates, which become escapes of JSON.
   text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
   try:
     with replacing(path) as temporary:
@@ -50,7 +50,7 @@ def read_json(path: Path, remedy: str = "restore it") -> dict[str, Any]:
 
   Args:
     path: file of the document.
-    remedy: what to do where it is damaged.
+    remedy: what to do if it is damaged.
 
   Raises:
     UserError: the file is missing, is not JSON, or holds something else.
@@ -69,7 +69,7 @@ def read_json(path: Path, remedy: str = "restore it") -> dict[str, Any]:
 
 
 def nan_to_null(value: Any) -> Any:
-  """Replace NaN and infinity, which JSON does not know, by None at any depth."""
+  """Replace NaN and infinity, which JSON does not know, with None at any depth."""
   if isinstance(value, dict):
     return {key: nan_to_null(item) for key, item in value.items()}
   if isinstance(value, list | tuple):
@@ -81,19 +81,19 @@ def check_vacant(folder: Path) -> None:
   """Raise a UserError unless a folder is empty or does not exist yet."""
   if folder.is_dir():
     if any(folder.iterdir()):
-      raise UserError(f"--out={folder} holds files already; name a new or empty folder")
+      raise UserError(f"--out={folder} already holds files; name a new or empty folder")
   elif folder.exists():
     raise UserError(f"--out={folder} is a file; name a new or empty folder")
 
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-  """Yield a temporary folder beside `folder` that takes its place at the end.
+  """Yield a temporary folder beside `folder` that replaces it at the end.
 
-  After an error nothing is left, and `folder` is as it was.
+  After an error nothing is left, and `folder` is unchanged.
 
   Raises:
-    UserError: the folder holds files already, or cannot be written.
+    UserError: the folder already holds files, or cannot be written.
   """
   check_vacant(folder)
   target = folder.resolve()

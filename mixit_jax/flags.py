@@ -18,7 +18,7 @@ from mixit_jax.errors import UserError, one_line
 
 
 class Flags(NamedTuple):
-  """What a command line says.
+  """Contents of a command line.
 
   Attributes:
     config: the configuration with its overrides, as nested plain values.
@@ -32,14 +32,14 @@ class Flags(NamedTuple):
 def parse_flags(arguments: Sequence[str], others: Sequence[str] = ()) -> Flags:
   """Read `--config=FILE[:ARGUMENT]`, `--config.KEY=VALUE` and other flags.
 
-  All of them but the overrides must be there.
+  All of them except the overrides are required.
 
   Args:
     arguments: name of the program and its flags, as in `sys.argv`.
     others: names of further flags, whose values are text.
 
   Raises:
-    UserError: A flag or key is unknown or has an impossible value, or the
+    UserError: a flag or key is unknown or has an impossible value, or the
       configuration file cannot be loaded.
   """
   file, rest = _take_file(arguments)
@@ -68,17 +68,17 @@ def parse_flags(arguments: Sequence[str], others: Sequence[str] = ()) -> Flags:
 def load_config(place: str) -> dict[str, Any]:
   """Load the values of a configuration from a file that has a function `get_config`.
 
-  The file may import its neighbors, as `from configs import finetune` in
-  configs/table1.py does, from whatever folder it is used.
+  The file may import its neighbors, as configs/table1.py does with `from configs
+  import finetune`, whatever the current folder is.
 
   Args:
-    place: "FILE" or "FILE:ARGUMENT"; the argument is handed to `get_config`.
+    place: "FILE" or "FILE:ARGUMENT"; the argument is passed to `get_config`.
 
   Returns:
-    Nested plain values of the dataclass or `ConfigDict` that `get_config` returns.
+    nested plain values of the dataclass or `ConfigDict` that `get_config` returns.
 
   Raises:
-    UserError: The file cannot be loaded, or fails.
+    UserError: the file cannot be loaded, or raises an error.
   """
   name, _, argument = place.partition(":")
   path = Path(name).absolute()
@@ -93,17 +93,17 @@ def load_config(place: str) -> dict[str, Any]:
     raise
   except ModuleNotFoundError as error:
     raise UserError(
-      f"configuration: {error}; start from the root of the checkout, or name it in "
+      f"configuration: {error}; run from the root of the checkout, or add it to "
       "PYTHONPATH"
     ) from error
   except OSError as error:
     raise UserError(f"configuration: {name}: {error.strerror}") from error
-  except Exception as error:  # whatever a file of the user does
+  except Exception as error:  # a user's file can raise anything
     raise UserError(f"configuration: {name}: {one_line(error)}") from error
 
 
 def _take_file(arguments: Sequence[str]) -> tuple[str, list[str]]:
-  """Take `--config=FILE` or `--config FILE` out of the arguments."""
+  """Separate `--config=FILE` or `--config FILE` from the other arguments."""
   rest, file = list(arguments), ""
   for index, argument in enumerate(arguments):
     name, equals, value = argument.partition("=")
@@ -118,7 +118,7 @@ def _take_file(arguments: Sequence[str]) -> tuple[str, list[str]]:
 def _load_module(path: Path) -> ModuleType:
   spec = importlib.util.spec_from_file_location("mixit_jax_config", path)
   if spec is None or spec.loader is None:
-    raise UserError(f"configuration: {path} is no Python file")
+    raise UserError(f"configuration: {path} is not a Python file")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module
@@ -134,7 +134,7 @@ def _importable(root: Path) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-  """Return the message of an error without what ml_collections puts around it."""
+  """Return the message of an error without the text that ml_collections adds."""
   text = str(error).strip()
   near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
   if near:

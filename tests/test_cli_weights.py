@@ -147,7 +147,7 @@ def test_a_malicious_file_is_refused_and_not_executed(tmp_path, capsys):
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
-    (["import-torch", "FOUR", "--out=OUT"], "num_heads cannot be told"),
+    (["import-torch", "FOUR", "--out=OUT"], "num_heads cannot be inferred"),
     (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--stems=a,b"], "4 outputs"),
     (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--stems="], "4 outputs"),
     (["import-torch", "FOUR", "--out=OUT", "FLAGS", "--n-fft=256"], "n_fft=256"),
@@ -156,15 +156,15 @@ def test_a_malicious_file_is_refused_and_not_executed(tmp_path, capsys):
       "model.hop must be positive, found 0",
     ),
     (["import-torch", "FOUR", "--out=OUT", "--merged-config=no.yaml"], "no.yaml"),
-    (["import-torch", "FOUR", "--out=FULL", "FLAGS"], "holds files already"),
+    (["import-torch", "FOUR", "--out=FULL", "FLAGS"], "already holds files"),
     (["import-torch", "FOUR", "--out=FULL/notes", "FLAGS"], "is a file"),
     (["import-torch", "FOUR", "--out=FULL/notes/x", "FLAGS"], "cannot be written"),
     (["import-torch", "FULL/notes", "--out=OUT"], "notes is damaged"),
     (["import-torch", "nowhere.pth", "--out=OUT"], "nowhere.pth: no such file"),
     (["export", "nowhere", "--out=OUT"], "nowhere does not exist"),
-    (["export", "FULL", "--out=OUT"], "is no run"),
+    (["export", "FULL", "--out=OUT"], "is not a run"),
     (["export", "RUN", "--out=OUT", "--weights=7"], 'no weights "7"'),
-    (["export", "RUN", "--out=FULL"], "holds files already"),
+    (["export", "RUN", "--out=FULL"], "already holds files"),
   ],
 )
 def test_mistakes_end_with_one_line(

@@ -152,7 +152,7 @@ def test_one_line_names_key_and_remedy(complaint, kind, override, words):
 def test_a_folder_that_is_no_run_is_no_start(complaint, tmp_path):
   line = complaint("finetune", f"init.run={tmp_path}")
   assert "init.run" in line
-  assert "is no run" in line
+  assert "is not a run" in line
 
 
 def test_a_run_without_a_checkpoint_is_no_start(complaint, music, tmp_path):

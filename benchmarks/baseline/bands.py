@@ -44,7 +44,7 @@ class BandSplit(nn.Module):
       )
 
   def encode(self, spectrogram: Tensor) -> Tensor:
-    """Maps a complex spectrogram [B, C, F, T] to features [B, T, K, D]."""
+    """Map a complex spectrogram [B, C, F, T] to features [B, T, K, D]."""
     # Rows in the order (bin, re/im, channel).
     rows = torch.view_as_real(spectrogram).permute(0, 2, 4, 1, 3)
     rows = rows.flatten(1, 3)
@@ -66,7 +66,7 @@ class BandSplit(nn.Module):
     return torch.cat(outputs).permute(1, 2, 0, 3)
 
   def decode(self, x: Tensor) -> Tensor:
-    """Maps features [B, T, K, D] to complex masks [B, N, C, F, T], in float32."""
+    """Map features [B, T, K, D] to complex masks [B, N, C, F, T], in float32."""
     layout = (2, self.num_sources, self.num_channels)
     x = x.permute(0, 2, 3, 1)  # [B, K, D, T]
     if not self.grouped:
@@ -93,7 +93,7 @@ class BandSplit(nn.Module):
 
 
 def _runs(bands: tuple[int, ...]) -> list[tuple[int, int]]:
-  """First index and length of each run of equally wide bands."""
+  """Return first index and length of each run of equally wide bands."""
   runs, first = [], 0
   for _, group in itertools.groupby(bands):
     count = len(list(group))
@@ -103,19 +103,19 @@ def _runs(bands: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _layers(bands: nn.ModuleList, index: int) -> list[Any]:
-  """One layer of every band."""
+  """List one layer of every band."""
   return [list(band.children())[index] for band in bands]
 
 
 def _group_norm(norms: list[nn.GroupNorm], x: Tensor) -> Tensor:
-  """Normalizes `x` [B, n * features, T] by one group norm per band."""
+  """Normalize `x` [B, n * features, T] by one group norm per band."""
   weight = torch.cat([norm.weight for norm in norms])
   bias = torch.cat([norm.bias for norm in norms])
   return functional.group_norm(x, len(norms), weight, bias)
 
 
 def _linear(layers: list[Any], x: Tensor) -> Tensor:
-  """Applies one linear layer per band to `x` [n, rows, inputs]."""
+  """Apply one linear layer per band to `x` [n, rows, inputs]."""
   weight = torch.stack([layer.weight.squeeze(-1) for layer in layers])
   bias = torch.stack([layer.bias for layer in layers])
   return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))

@@ -17,7 +17,7 @@ class RMSGroupNorm(nn.Module):
     self.gamma = nn.Parameter(torch.ones(features))
 
   def forward(self, x: Tensor) -> Tensor:
-    """Normalizes `x` [..., D] and keeps its shape."""
+    """Normalize `x` [..., D] and keep its shape."""
     groups = x.float().unflatten(-1, (self.num_groups, -1))
     # The norm has a zero subgradient where a group vanishes; sqrt would give NaN.
     rms = torch.linalg.vector_norm(groups, dim=-1, keepdim=True)
@@ -38,7 +38,7 @@ class ConvSwiGLU(nn.Module):
     self.dropout = nn.Dropout(dropout)
 
   def forward(self, x: Tensor) -> Tensor:
-    """Maps sequences `x` [S, L, D] to [S, L, D]."""
+    """Map sequences `x` [S, L, D] to [S, L, D]."""
     value, gate = self.conv1d(x.transpose(1, 2)).chunk(2, dim=1)
     hidden = self.dropout(value * functional.silu(gate))
     return self.dropout(self.deconv1d(hidden)).transpose(1, 2)
@@ -58,7 +58,7 @@ class SelfAttention(nn.Module):
     )
 
   def forward(self, x: Tensor) -> Tensor:
-    """Maps sequences `x` [S, L, D] to [S, L, D]."""
+    """Map sequences `x` [S, L, D] to [S, L, D]."""
     heads = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
     query, key, value = heads.permute(2, 0, 3, 1, 4)  # each [S, heads, L, D/heads]
     dropout = self.attention_dropout if self.training else 0.0
@@ -89,7 +89,7 @@ class LocoformerPath(nn.Module):
     )
 
   def forward(self, x: Tensor) -> Tensor:
-    """Maps sequences `x` [S, L, D] to [S, L, D]."""
+    """Map sequences `x` [S, L, D] to [S, L, D]."""
     x = x + self.ffn[1](self.ffn_norm[1](x))
     x = x + self.attn(self.attn_norm(x))
     return x + self.ffn[0](self.ffn_norm[0](x))
@@ -104,7 +104,7 @@ class TFLocoformerBlock(nn.Module):
     self.frame_path = LocoformerPath(config)
 
   def forward(self, x: Tensor) -> Tensor:
-    """Maps features `x` [B, T, K, D] to [B, T, K, D]."""
+    """Map features `x` [B, T, K, D] to [B, T, K, D]."""
     batch = x.shape[0]
     x = self.freq_path(x.flatten(0, 1)).unflatten(0, (batch, -1))
     x = self.frame_path(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, -1))

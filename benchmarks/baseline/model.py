@@ -23,7 +23,7 @@ class MaskNetwork(nn.Module):
     self.band_split_module = BandSplit(config)
 
   def forward(self, spectrogram: Tensor) -> Tensor:
-    """Maps a complex spectrogram [B, C, F, T] to masks [B, N, C, F, T]."""
+    """Map a complex spectrogram [B, C, F, T] to masks [B, N, C, F, T]."""
     precision = (
       contextlib.nullcontext()
       if self.config.autocast is None
@@ -51,13 +51,13 @@ class WaveformSeparator(nn.Module):
     self.register_buffer("window", window, persistent=False)
 
   def forward(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
-    """Separates a mixture.
+    """Separate a mixture.
 
     Args:
       mixture: waveforms [B, C, L].
 
     Returns:
-      Estimates [B, N, C, L] of the mixture divided by its level, and that level
+      estimates [B, N, C, L] of the mixture divided by its level, and that level
       [B, C].
     """
     batch, channels, length = mixture.shape
@@ -85,6 +85,6 @@ class Baseline(nn.Module):
     self.model = WaveformSeparator(config)
 
   def forward(self, mixture: Tensor) -> Tensor:
-    """Separates waveforms [B, C, L] into estimates [B, N, C, L]."""
+    """Separate waveforms [B, C, L] into estimates [B, N, C, L]."""
     estimates, scale = self.model(mixture)
     return estimates * scale[:, None, :, None]

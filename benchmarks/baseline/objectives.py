@@ -10,21 +10,21 @@ EPS = 1e-8
 
 
 def snr_loss(references: Tensor, estimates: Tensor) -> Tensor:
-  """Negative thresholded SNR in dB over the last axis (paper equation 4)."""
+  """Compute thresholded negative SNRs in dB over the last axis (paper equation 4)."""
   error = (references - estimates).square().sum(-1)
   power = references.square().sum(-1)
   return _decibel(error + TAU * power) - _decibel(power)
 
 
 def assign(estimates: Tensor, mixtures: Tensor) -> Tensor:
-  """Efficient assignment of outputs to mixtures (paper equation 3).
+  """Assign outputs to mixtures in the efficient way (paper equation 3).
 
   Args:
     estimates: [B, N, C, L].
     mixtures: [B, 2, C, L].
 
   Returns:
-    Binary mixing matrix [B, 2, N] without a gradient.
+    binary mixing matrix [B, 2, N] without a gradient.
   """
   with torch.no_grad():
     outputs, targets = estimates.flatten(2), mixtures.flatten(2)
@@ -38,7 +38,7 @@ def assign(estimates: Tensor, mixtures: Tensor) -> Tensor:
 
 
 def mixit_loss(model: Baseline, mixtures: Tensor) -> Tensor:
-  """Pre-training loss of two mixtures [B, 2, C, L] that are summed: a scalar in dB."""
+  """Compute the pre-training loss of two mixtures [B, 2, C, L]: a scalar in dB."""
   estimates, scale = model.model(mixtures.sum(1))
   mixtures = mixtures / scale[:, None, :, None]
   matrix = assign(estimates, mixtures)
@@ -47,13 +47,13 @@ def mixit_loss(model: Baseline, mixtures: Tensor) -> Tensor:
 
 
 def stem_loss(model: Baseline, references: Tensor) -> Tensor:
-  """Fine-tuning loss of stems [B, N, C, L] that are summed: a scalar in dB."""
+  """Compute the fine-tuning loss of stems [B, N, C, L]: a scalar in dB."""
   estimates, scale = model.model(references.sum(1))
   return inactive_snr_loss(references / scale[:, None, :, None], estimates).mean()
 
 
 def inactive_snr_loss(references: Tensor, estimates: Tensor) -> Tensor:
-  """Thresholded SNR loss that accepts silent stems, in dB.
+  """Compute a thresholded SNR loss in dB that accepts silent stems.
 
   A stem is active in a channel where its power is above -60 dB of the mixture's.
 
@@ -62,7 +62,7 @@ def inactive_snr_loss(references: Tensor, estimates: Tensor) -> Tensor:
     estimates: [B, N, C, L].
 
   Returns:
-    Loss of every stem and channel [B, N, C].
+    loss of every stem and channel [B, N, C].
   """
   error = (references - estimates).square().sum(-1)
   power = references.square().sum(-1)

@@ -5,7 +5,7 @@
 Songs with stems lie in train/, valid/ and test/ as in MUSDB18-HQ: a folder per song
 with vocals.wav, drums.wav, bass.wav, other.wav and mixture.wav, their exact sum. More
 songs lie in unlabeled/ as mixes only, most as FLAC and some as MP3. The seed and the
-flags decide on every sample.
+flags determine every sample.
 """
 
 import argparse
@@ -77,11 +77,11 @@ def main(arguments: list[str] | None = None) -> None:
   flags = parse_flags(arguments)
   songs = list_songs(flags)
   if not songs:
-    raise UserError("no song asked for: give --train-songs, --mixes, ...")
+    raise UserError("no song requested; set --train-songs, --mixes, ...")
   settings = {k: v for k, v in vars(flags).items() if k not in ("out", "workers")}
   claim_folder(flags.out, "data_prep.synthetic", settings)
   finished = run_jobs(songs, flags.workers, "songs", max_crashes=3)
-  before = f" ({finished} were there before)" if finished else ""
+  before = f" ({finished} already existed)" if finished else ""
   seconds = time.monotonic() - began
   print(f"{flags.out}: {len(songs)} songs in {seconds:.1f} s{before}")
 

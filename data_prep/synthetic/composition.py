@@ -64,7 +64,7 @@ class Part:
 
 
 def compose(rng: np.random.Generator, seconds: float) -> list[Part]:
-  """Return the parts of a song, one or two for each stem."""
+  """Compose the parts of a song, one or two for each stem."""
   composer = Composer(rng, seconds)
   writers = {"vocals": composer.write_melody, "drums": composer.write_drums}
   parts = []
@@ -99,7 +99,7 @@ class Composer:
     self.roots = [int((verse + chorus)[bar % 8]) for bar in range(num_bars)]
 
   def draw_bars(self) -> list[int]:
-    """Return the bars in which a part plays: it pauses for two now and then."""
+    """Draw the bars in which a part plays: it pauses for two bars now and then."""
     bars = range(len(self.roots))
     pauses = self.rng.random(len(bars) // 2 + 1) < 0.18
     playing = [bar for bar in bars if not pauses[bar // 2]]

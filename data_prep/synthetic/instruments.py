@@ -1,7 +1,7 @@
 """How instruments sound.
 
 An instrument is a function from a note and a timbre to a sound: [L], [1, L] or [2, L],
-as loud as it likes. To add one, write it and enter it in `INSTRUMENTS`, at the end.
+of any loudness. To add one, write it and enter it in `INSTRUMENTS`, at the end.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Note:
 
   start: float  # in seconds
   seconds: float
-  pitch: int  # MIDI; nothing to a drum
+  pitch: int  # MIDI; drums ignore it
   velocity: float  # 1 at most
   sound: str = ""  # the drum that is struck or the syllable that is sung
 

@@ -32,7 +32,7 @@ class Song:
   sample_rate: int
 
   def is_finished(self) -> bool:
-    """Return whether the song is there."""
+    """Tell whether the song exists."""
     return self.path.exists()
 
   def run(self) -> None:
@@ -53,9 +53,9 @@ class Song:
 def render(seed: tuple[int, ...], seconds: float, rate: int) -> dict[str, np.ndarray]:
   """Return the stems [2, L] of a song: they and their sum are exact in 16 bits.
 
-  The seed decides on everything, the sample rate in Hz only on how it sounds.
+  The seed determines the music; the sample rate in Hz changes only its sound.
   """
-  # Two generators, for how much noise is drawn depends on the sample rate.
+  # Two generators, since the amount of noise drawn depends on the sample rate.
   seeds = np.random.SeedSequence(seed).spawn(2)
   decide, noise = (np.random.default_rng(child) for child in seeds)
   length = round(seconds * rate)

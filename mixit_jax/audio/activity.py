@@ -1,8 +1,8 @@
-"""Which segments of a recording sound: rules for preparing data."""
+"""Rules for preparing data: which segments of a recording sound."""
 
 import numpy as np
 
-# Share of the chunk energies of a song that lie below its threshold, and the least
+# Share of the chunk energies of a song that lie below its threshold, and the lowest
 # threshold and energy (sums of squares).
 _QUANTILE = 0.15
 _LEAST_THRESHOLD = 1e-3
@@ -12,15 +12,15 @@ _ACTIVE_CHUNKS = 5
 
 
 def segment_starts(length: int, segment: int, hop: int) -> list[int]:
-  """Lists where the segments of a recording start; all of them are whole.
+  """List where the segments of a recording start; all of them are whole.
 
   Args:
-    length: Samples of the recording.
-    segment: Samples of a segment.
-    hop: Samples from one start to the next.
+    length: samples of the recording.
+    segment: samples of a segment.
+    hop: samples from one start to the next.
 
   Returns:
-    First samples of the segments; none where the recording is shorter than one.
+    first samples of the segments; none where the recording is shorter than one.
   """
   return list(range(0, length - segment + 1, hop))
 
@@ -31,18 +31,18 @@ def is_mostly_silent(
   max_silent_share: float = 0.5,
   threshold_db: float = -60.0,
 ) -> bool:
-  """Tells whether too many seconds of a segment are silent (paper, section 4.1).
+  """Tell whether too many seconds of a segment are silent (paper, section 4.1).
 
   The paper drops a segment of ten seconds when more than five of them are silent,
-  by their power. It does not say what power is silence: here, less than -60 dB of
-  full scale, which is below quiet music and above the noise of most recordings.
+  by their power. It does not define silence: here it is a power below -60 dB of full
+  scale, which is below quiet music and above the noise of most recordings.
 
   Args:
-    segment: Audio of shape [C, L], L > 0.
-    sample_rate: Sample rate in Hz.
-    max_silent_share: Share of silent seconds that is still accepted.
-    threshold_db: Power of a silent second, in dB of full scale: the mean of its
-      squared samples, over all channels, is below.
+    segment: audio of shape [C, L], L > 0.
+    sample_rate: sample rate in Hz.
+    max_silent_share: share of silent seconds that is still accepted.
+    threshold_db: power below which a second is silent, in dB of full scale: the mean
+      of its squared samples over all channels.
 
   Returns:
     True where the segment should be dropped. A last part of less than a second
@@ -62,7 +62,7 @@ def active_segments(
   segment_seconds: float = 8.0,
   hop_seconds: float = 4.0,
 ) -> tuple[list[int], float]:
-  """Finds the segments of a stem in which it sounds (paper, section 4.1).
+  """Find the segments of a stem in which it sounds (paper, section 4.1).
 
   This is the source activity detection of Luo and Yu's "Music source separation
   with band-split RNN", which learns its threshold from the stem itself. Every
@@ -71,13 +71,13 @@ def active_segments(
   sounds when at least five of its chunks lie above the threshold.
 
   Args:
-    audio: One stem of one song, of shape [C, L].
-    sample_rate: Sample rate in Hz.
-    segment_seconds: Length of a segment in seconds.
-    hop_seconds: Seconds from the start of one segment to that of the next.
+    audio: one stem of one song, of shape [C, L].
+    sample_rate: sample rate in Hz.
+    segment_seconds: length of a segment in seconds.
+    hop_seconds: seconds from the start of one segment to that of the next.
 
   Returns:
-    First samples of the segments that sound, and the threshold (a sum of squares
+    first samples of the segments that sound, and the threshold (a sum of squares
     over the samples and channels of a chunk).
   """
   segment = round(segment_seconds * sample_rate)
@@ -93,7 +93,7 @@ def active_segments(
 
 
 def _chunk_energies(segment: np.ndarray) -> np.ndarray:
-  """Sums the squares of each chunk of a segment [C, L]."""
+  """Sum the squares of each chunk of a segment [C, L]."""
   chunk = segment.shape[-1] // _CHUNKS
   squares = np.square(segment[:, : _CHUNKS * chunk], dtype=np.float64)
   energies = squares.reshape(-1, _CHUNKS, chunk).sum(axis=(0, 2))

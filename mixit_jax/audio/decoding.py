@@ -1,9 +1,9 @@
-"""Decodes any common audio file, or says in one line why it cannot.
+"""Decode any common audio file, or say in one line why it cannot be decoded.
 
-soundfile decodes WAV, FLAC, MP3, Ogg and others; what it cannot open (M4A, AAC, WMA)
-is left to PyAV, where the optional extra `formats` is installed. Headers are not
-believed: the length is what the decoder delivers, and the scanners tell whether that
-is all. Why soundfile comes first stands in docs/formats.md.
+soundfile decodes WAV, FLAC, MP3, Ogg and others. PyAV decodes what soundfile cannot
+open (M4A, AAC, WMA), if the optional extra `formats` is installed. Headers are not
+trusted: the length is what the decoder delivers, and the scanners check that nothing
+is missing. docs/formats.md explains why soundfile comes first.
 """
 
 import contextlib
@@ -19,9 +19,10 @@ from mixit_jax.errors import UserError
 
 _BLOCK = 1 << 18  # values decoded at once
 _RATES = range(1_000, 1_000_000)  # Hz; others come from broken headers
-# Formats whose frames can be counted, and more samples than their decoders trim.
+# Formats whose frames can be counted, each with a bound on the samples that its decoder
+# trims.
 _FRAMED = {"FLAC": (flac, 0), "MP3": (mp3, 8 * 1152)}
-_ID3V1_BYTES = 128  # of a tag at the end of a file
+_ID3V1_BYTES = 128  # size of a tag at the end of a file
 _REMEDY = "get another copy"
 _NO_OTHER_FILES = {"protocol_whitelist": ""}  # a playlist must not open its entries
 
@@ -30,8 +31,8 @@ class AudioError(UserError):
   """An audio file that cannot be read, used or written.
 
   Attributes:
-    file: How the file is named.
-    reason: What is wrong with it, in one line.
+    file: how the file is named.
+    reason: what is wrong with it, in one line.
   """
 
   def __init__(self, file: Path | str, reason: str):
@@ -58,19 +59,19 @@ class _Stream(soundfile.SoundFile):
 def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
   """Decode a file as it is, with its own rate and its own channels.
 
-  Nothing is guessed or patched: a file with an error inside is refused. A file that
-  was cut gives what it holds, if the decoder makes no error of it (MP3, Ogg, WAV).
+  Nothing is guessed or patched: a file with an error inside is refused. A truncated
+  file yields what it holds, if its decoder accepts it (MP3, Ogg, WAV).
 
   Args:
-    source: Path of the file, or its content.
-    name: How errors name the file; by default its path.
+    source: path of the file, or its content.
+    name: how errors name the file; by default its path.
 
   Returns:
-    Audio of shape [C, L], float32 and finite, L > 0, and its sample rate in Hz.
+    audio of shape [C, L], float32 and finite, L > 0, and its sample rate in Hz.
 
   Raises:
-    AudioError: The file is missing, is no audio, is damaged, is empty, holds
-      samples that are not finite, or changes its rate or its channels on the way.
+    AudioError: the file is missing, not audio, damaged or empty, holds samples that
+      are not finite, or changes its sample rate or its channels midway.
   """
   if isinstance(source, bytes):
     name = name or "audio in memory"
@@ -82,7 +83,7 @@ def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
     stream = _open(source)
     if stream.format == "FLAC":
       source = _content(source, name)
-      if source[-_ID3V1_BYTES:].startswith(b"TAG"):  # libFLAC takes it for a frame
+      if source[-_ID3V1_BYTES:].startswith(b"TAG"):  # libFLAC mistakes it for a frame
         source = source[:-_ID3V1_BYTES]
         stream = _open(source)
   except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
@@ -94,8 +95,8 @@ def decode(source: Path | bytes, name: str = "") -> tuple[np.ndarray, int]:
       audio = _complete(_content(source, name), audio, stream, name)
     elif stream.format == "OGG":
       if ogg.is_chained(_content(source, name)):
-        raise AudioError(name, "holds several streams in a row: decode them apart")
-      # The pages say where in the stream they belong: lost ones leave a gap.
+        raise AudioError(name, "holds several streams in a row; split it first")
+      # Pages state their positions in the stream, so lost ones leave a gap.
       _check_length(audio.shape[1], stream.frames, name)
   if audio.shape[1] == 0:
     raise AudioError(name, "holds no audio")
@@ -110,7 +111,7 @@ def _open(source: Path | bytes) -> _Stream:
   """Open a file by its path, where there is one: the suffix helps libsndfile."""
   if isinstance(source, bytes):
     return _Stream(io.BytesIO(source))
-  # Names that are no UTF-8 must go as bytes, which soundfile does not see to.
+  # Names that are not UTF-8 must be passed as bytes, which soundfile does not do.
   return _Stream(os.fsencode(source) if os.name == "posix" else source)
 
 
@@ -124,7 +125,7 @@ def _read(stream: soundfile.SoundFile, name: str) -> np.ndarray:
   except (soundfile.SoundFileError, OSError, ValueError) as error:
     seconds = sum(block.shape[1] for block in blocks) / stream.samplerate
     raise AudioError(
-      name, f"damaged beyond {seconds:.1f} s: {one_line(error)}; {_REMEDY}"
+      name, f"damaged after {seconds:.1f} s: {one_line(error)}; {_REMEDY}"
     ) from error
   return _join(blocks, stream.channels)
 
@@ -132,11 +133,14 @@ def _read(stream: soundfile.SoundFile, name: str) -> np.ndarray:
 def _complete(
   content: bytes, audio: np.ndarray, opened: soundfile.SoundFile, name: str
 ) -> np.ndarray:
-  """Make sure that the audio [C, L] of a file is all that its frames hold.
+  """Return the whole audio [C, L] that the frames of a file hold.
 
   libsndfile stops, without an error, at the length that the file claims, and in MP3
   files after some garbage and at a change of the rate or the channels. In FLAC files
-  it overlooks a change of the rate, and fills up lost frames with silence.
+  it overlooks a change of the rate, and replaces lost frames with silence.
+
+  Raises:
+    AudioError: some of it cannot be decoded.
   """
   codec, delays = _FRAMED[opened.format]
   stream = codec.scan(content)
@@ -145,7 +149,7 @@ def _complete(
   )
   expected = stream.num_samples - delays
   if audio.shape[1] < expected and audio.shape[1] == opened.frames:
-    # Where the repaired file cannot be opened, it is damaged: see below.
+    # If the repaired file cannot be opened, the length check below fails.
     repaired = io.BytesIO(codec.repair(content, stream))
     with contextlib.suppress(soundfile.SoundFileError), _Stream(repaired) as reopened:
       audio = _read(reopened, name)
@@ -160,9 +164,9 @@ def _decode_with_av(
   content: bytes, name: str, reason: Exception
 ) -> tuple[np.ndarray, int]:
   """Decode with PyAV what soundfile cannot open, for the given reason."""
-  # libsndfile says of a broken MP3 file that it does not exist.
+  # libsndfile reports a broken MP3 file as one that does not exist.
   why = one_line(reason)
-  why = "no audio format that soundfile knows" if "not exist" in why else why
+  why = "not an audio format that soundfile knows" if "not exist" in why else why
   try:
     import av
   except ImportError:
@@ -173,7 +177,7 @@ def _decode_with_av(
     ) from reason
   try:
     with av.open(io.BytesIO(content), "r", options=_NO_OTHER_FILES) as container:
-      # Interleaved: PyAV 18 crashes in arrays of eight channels or more apart.
+      # Interleaved: PyAV 18 crashes on planar arrays of eight channels or more.
       to_float = av.AudioResampler(format="flt")
       rates, channels, blocks = set[int](), set[int](), []
       for frame in container.decode(audio=0):
@@ -208,21 +212,22 @@ def _join(blocks: list[np.ndarray], num_channels: int) -> np.ndarray:
 def _check_length(found: int, expected: int, name: str) -> None:
   if found < expected:
     raise AudioError(
-      name, f"damaged: {found} samples can be decoded of {expected} or more; {_REMEDY}"
+      name,
+      f"damaged: only {found} of at least {expected} samples can be decoded; {_REMEDY}",
     )
 
 
 def _check_formats(rates: set[int], channels: set[int], name: str) -> None:
   what = ""
   if len(rates) > 1:
-    what = f"its sample rate changes on the way: {sorted(rates)} Hz"
+    what = f"its sample rate changes midway: {sorted(rates)} Hz"
   elif len(channels) > 1:
-    what = f"its number of channels changes on the way: {sorted(channels)}"
+    what = f"its number of channels changes midway: {sorted(channels)}"
   if what:
     raise AudioError(name, f"{what}; convert it to a WAV file first")
 
 
 def one_line(error: Exception) -> str:
-  """Say what went wrong in one line, without the name of the file."""
+  """Return in one line what went wrong, without the name of the file."""
   text = getattr(error, "error_string", None) or getattr(error, "strerror", None)
   return " ".join(str(text or error).split())

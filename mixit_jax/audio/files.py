@@ -1,6 +1,6 @@
 """Audio files in and out: any rate, any common format, with clear errors.
 
-How files are decoded stands in `decoding`.
+`decoding` decodes the files.
 """
 
 import errno
@@ -67,15 +67,15 @@ def read_audio(
   """Read a file at a given sample rate with a given number of channels.
 
   Args:
-    path: File in any format that `decode` takes.
-    sample_rate: Rate in Hz to resample to; None keeps that of the file.
-    num_channels: Channels C wanted. A mono file gives C equal channels.
+    path: file in any format that `decode` takes.
+    sample_rate: rate in Hz to resample to; None keeps that of the file.
+    num_channels: channels C wanted. A mono file gives C equal channels.
 
   Returns:
-    Audio of shape [C, L], float32 and finite, L > 0.
+    audio of shape [C, L], float32 and finite, L > 0.
 
   Raises:
-    AudioError: As `decode`; or the file has neither one nor `num_channels` channels.
+    AudioError: `decode` fails, or the file has neither one nor `num_channels` channels.
   """
   path = Path(path)
   audio, rate = decode(path)
@@ -92,17 +92,17 @@ def resample(audio: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
   """Resample audio with the high-quality band-limited filter of soxr.
 
   Args:
-    audio: Audio of shape [C, L], float32.
-    rate_in: Its sample rate in Hz.
-    rate_out: The sample rate wanted.
+    audio: audio of shape [C, L], float32.
+    rate_in: its sample rate in Hz.
+    rate_out: the sample rate wanted.
 
   Returns:
-    Audio of shape [C, ceil(L * rate_out / rate_in)]; the same array where both
+    audio of shape [C, ceil(L * rate_out / rate_in)]; the same array where both
     rates are equal. Nothing is rescaled.
   """
   if rate_in == rate_out:
     return audio
-  # The product of floats, as librosa has it: lengths stay those of prepared data.
+  # A product of floats, as in librosa: lengths stay those of prepared data.
   length = math.ceil(audio.shape[1] * (rate_out / rate_in))
   resampled = soxr.resample(audio.T, rate_in, rate_out, quality="HQ")[:length].T
   whole = np.zeros((len(audio), length), np.float32)
@@ -120,14 +120,14 @@ def write_audio(
   default 32-bit float, holds everything.
 
   Args:
-    path: File to write; missing folders are made.
-    audio: Audio of shape [C, L], finite.
-    sample_rate: Sample rate in Hz.
-    subtype: Encoding as soundfile names it; by default FLOAT where the format has
+    path: file to write; missing folders are created.
+    audio: audio of shape [C, L], finite.
+    sample_rate: sample rate in Hz.
+    subtype: encoding as soundfile names it; by default FLOAT where the format has
       it, PCM_24 for FLAC, and what libsndfile prefers for lossy formats.
 
   Raises:
-    AudioError: The audio is empty or not finite, or its format, rate or number of
+    AudioError: the audio is empty or not finite, or its format, rate or number of
       channels cannot be written.
   """
   path, audio = Path(path), np.asarray(audio)
@@ -171,7 +171,7 @@ def _encode(
       for start in range(0, audio.shape[1], _BLOCK):
         file.write(audio[:, start : start + _BLOCK].T.astype(np.float32, order="C"))
   except (soundfile.SoundFileError, AssertionError) as error:
-    # libsndfile does not tell why: look while what was written is still there.
+    # libsndfile does not say why: check while the partial file still exists.
     if _is_full(path.parent, 8 * _BLOCK * len(audio)):
       raise OSError(errno.ENOSPC, "the disk is full") from error
     raise
@@ -183,13 +183,13 @@ def find_audio(folder: Path) -> list[Path]:
   Hidden files, such as the `._song.mp3` of some archives, are left out.
 
   Args:
-    folder: Folder to search.
+    folder: folder to search.
 
   Returns:
-    Paths in sorted order; at least one.
+    paths in sorted order; at least one.
 
   Raises:
-    UserError: The folder is missing or holds no audio file.
+    UserError: the folder is missing or holds no audio file.
   """
   folder = Path(folder)
   if not folder.is_dir():
@@ -207,15 +207,15 @@ def find_audio(folder: Path) -> list[Path]:
 
 
 def _is_full(folder: Path, needed: int) -> bool:
-  """Whether a folder has no room for some bytes; libsndfile does not tell."""
+  """Tell whether a folder has fewer free bytes than needed."""
   try:
     return shutil.disk_usage(folder).free < needed
-  except OSError:  # the folder could not be made
+  except OSError:  # the folder could not be created
     return False
 
 
 def _best_subtype(file_format: str) -> str:
-  """Choose the encoding of a format that keeps most."""
+  """Choose the encoding of a format that loses least."""
   for subtype in ("FLOAT", "PCM_24"):
     if soundfile.check_format(file_format, subtype):
       return subtype

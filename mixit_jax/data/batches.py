@@ -23,7 +23,7 @@ class HostBatches(Iterator[dict[str, np.ndarray]]):
     iterator.start_prefetch()
 
   def __next__(self) -> dict[str, np.ndarray]:
-    """Returns the next batch.
+    """Return the next batch.
 
     Raises:
       RecordError: an example of the batch cannot be read; no batch follows, since
@@ -39,7 +39,7 @@ class HostBatches(Iterator[dict[str, np.ndarray]]):
       raise
 
   def close(self) -> None:
-    """Ends the threads; does nothing the second time."""
+    """End the threads; later calls do nothing."""
     if self._iterator is not None:
       self._iterator.close()
       self._iterator = None
@@ -54,14 +54,14 @@ def host_batches(
   threads: int = 4,
   buffer: int | None = None,
 ) -> HostBatches:
-  """Returns the batches of one host, from a step on.
+  """Return the batches of one host, starting at a step.
 
   At step s host h gets the examples s * global_batch + h, + hosts, ... of the
   stream: the batches of all hosts together do not depend on their number, and a run
-  that starts again at a step sees what it would have seen.
+  that resumes at a step sees the same examples as an uninterrupted one.
 
   Examples are read ahead by threads (decoding releases the interpreter's lock) and
-  stacked by one more thread. So at most three batches and `buffer` examples are held.
+  stacked by one more thread. At most three batches and `buffer` examples are held.
   Reading starts at once. An error in an example is raised at its batch.
 
   Args:
@@ -74,10 +74,10 @@ def host_batches(
     buffer: examples that are read ahead, two for each thread by default.
 
   Returns:
-    Endless iterator over dicts with leading axis `global_batch // hosts`.
+    endless iterator over dicts with leading axis `global_batch // hosts`.
 
   Raises:
-    UserError: if an argument is out of its range.
+    UserError: an argument is out of its range.
   """
   if global_batch < 1 or hosts < 1 or global_batch % hosts:
     raise UserError(
@@ -105,10 +105,10 @@ def host_batches(
 
 
 def stream_fingerprint(manifest: Manifest, **settings: Any) -> str:
-  """Returns a hash over the data and the settings that determine a stream.
+  """Return a hash over the data and the settings that determine a stream.
 
-  A run stores it with its checkpoints: where it differs, the examples of the steps
-  to come are not those of an uninterrupted run.
+  A run stores it with its checkpoints. If it differs later, the remaining steps do not
+  see the examples of an uninterrupted run.
 
   Args:
     manifest: the manifest of the data.

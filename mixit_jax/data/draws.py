@@ -18,7 +18,7 @@ from mixit_jax.errors import UserError
 
 
 def stream_seed(seed: int, *names: str) -> int:
-  """Returns the seed of a stream, 64 bits hashed from the run's seed and names.
+  """Return the seed of a stream, 64 bits hashed from the run's seed and names.
 
   Streams of neighboring seeds have nothing in common.
   """
@@ -27,19 +27,19 @@ def stream_seed(seed: int, *names: str) -> int:
 
 
 def random_generator(stream: int, index: int) -> np.random.Generator:
-  """Returns the generator of one position of a stream."""
+  """Return the generator of one position of a stream."""
   return np.random.default_rng((stream, index))
 
 
 def record_order(num_records: int, stream: int) -> grain.MapDataset:
-  """Returns an endless stream of record ids: every epoch holds each record once.
+  """Return an endless stream of record ids in which every epoch holds each once.
 
   Every epoch has its own order. (Grain's shuffle seeds epoch e with seed + e, so that
   streams of neighboring seeds repeat each other, and takes milliseconds per record in
   sets of less than a hundred.)
   """
 
-  @functools.lru_cache(maxsize=2)  # threads are in two epochs at a border
+  @functools.lru_cache(maxsize=2)  # at a border, threads read from two epochs
   def epoch_order(epoch: int) -> np.ndarray:
     return random_generator(stream, epoch).permutation(num_records)
 
@@ -53,17 +53,17 @@ def record_order(num_records: int, stream: int) -> grain.MapDataset:
 def open_checked(
   folder: Path, split: str, source: str, seconds: float, sample_rate: int
 ) -> ShardSource:
-  """Opens shards and checks them against what the configuration asks for.
+  """Open shards and check them against the configuration.
 
   Raises:
-    UserError: as `open_shards` does, if the sample rate differs, or if the segments
-      are shorter than the crop.
+    UserError: `open_shards` fails, the sample rate differs, or the segments are
+      shorter than the crop.
   """
   shards = open_shards(folder, split, source)
   manifest = shards.manifest
   if manifest.sample_rate != sample_rate:
     raise UserError(
-      f"{folder}: holds audio at {manifest.sample_rate} Hz, the configuration asks"
+      f"{folder}: holds audio at {manifest.sample_rate} Hz, but the configuration asks"
       f" for {sample_rate} Hz; change the configuration or prepare the data again"
     )
   if not 0 < seconds <= manifest.seconds:
@@ -77,7 +77,7 @@ def open_checked(
 def random_crop(
   shards: ShardSource, record: int, length: int, generator: np.random.Generator
 ) -> Segment:
-  """Reads `length` successive samples of a segment, from a random one on."""
+  """Read `length` successive samples of a segment, starting at a random one."""
   return shards.read(
     record, int(generator.integers(shards.num_samples - length + 1)), length
   )

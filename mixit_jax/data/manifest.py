@@ -31,7 +31,7 @@ class SkippedFile(TypedDict):
 class Manifest:
   """What the shards of a data set hold; stored as `manifest.json` beside them.
 
-  The preparation writes it last, so its presence says that the set is complete.
+  The preparation writes it last, so its presence shows that the set is complete.
 
   Attributes:
     kind: the data set, "fma" or "musdb".
@@ -62,18 +62,18 @@ class Manifest:
   def fingerprint(self) -> str:
     """Hash over the format, the shard list and the counts: equal for equal data.
 
-    It depends neither on the place of the folder, nor on songs and skipped files,
-    which no random draw of the pipelines depends on.
+    It ignores the place of the folder, and also songs and skipped files, on which no
+    random draw of the pipelines depends.
     """
     content = dataclasses.asdict(self)
     del content["songs"], content["skipped"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
   def shards(self, folder: Path, split: str, source: str) -> list[ShardEntry]:
-    """Returns the shards of a source; `folder` is named in errors.
+    """Return the shards of a source; `folder` is named in errors.
 
     Raises:
-      UserError: if the data set has no such split or source.
+      UserError: the data set has no such split or source.
     """
     if split not in self.splits:
       raise UserError(
@@ -89,16 +89,16 @@ class Manifest:
     return sources[source]
 
   def save(self, folder: Path) -> None:
-    """Writes the manifest into the folder, atomically."""
+    """Write the manifest into the folder, atomically."""
     content = {**dataclasses.asdict(self), "fingerprint": self.fingerprint}
     write_json(Path(folder) / MANIFEST_NAME, content)
 
   @classmethod
   def load(cls, folder: Path) -> Self:
-    """Reads the manifest of a folder.
+    """Read the manifest of a folder.
 
     Raises:
-      UserError: if it is missing, unreadable, of another version, or was changed.
+      UserError: it is missing, unreadable, of another version, or was changed.
     """
     path = Path(folder) / MANIFEST_NAME
     try:
@@ -123,14 +123,14 @@ class Manifest:
     manifest = cls(**content)
     if stated != manifest.fingerprint:
       raise UserError(
-        f"{path}: its fingerprint does not fit its shard list; it was edited:"
+        f"{path}: its fingerprint does not match its shard list, so it was edited;"
         " prepare the data again"
       )
     return manifest
 
 
 def _check_keys(path: Path, content: dict[str, Any], cls: type) -> None:
-  """Raises a UserError unless the keys are those of the class."""
+  """Raise a UserError unless the keys are those of the class."""
   fields = {field.name for field in dataclasses.fields(cls)}
   if missing := fields - content.keys():
     raise UserError(f"{path}: lacks {_listed(missing)}; prepare the data again")
@@ -141,5 +141,5 @@ def _check_keys(path: Path, content: dict[str, Any], cls: type) -> None:
 
 
 def _listed(names: Any) -> str:
-  """Returns the names in one line, in order."""
+  """Return the names in one line, in order."""
   return ", ".join(repr(name) for name in sorted(names))

@@ -26,15 +26,15 @@ _REDRAWS = 16
 def mixture_pairs(
   folder: Path, split: str, seconds: float, sample_rate: int, seed: int
 ) -> grain.MapDataset:
-  """Returns an endless stream of pairs of segments (paper section 4.1).
+  """Return an endless stream of pairs of segments (paper section 4.1).
 
   An epoch uses every segment once, in an order of its own. Each segment is cropped
-  at random. Both segments of a pair come from different tracks: a second segment of
-  the same track is replaced by one drawn from the whole set. Only where hardly
-  another track exists, as in a set of one track, a pair may share it.
+  at random. The two segments of a pair come from different tracks: a second segment
+  of the same track is replaced by one drawn from the whole set. Only in a set with
+  almost no other track can a pair share one.
 
-  Example i is a pure function of (seed, i) and of the data. The same examples, from
-  split "valid" with a fixed seed, validate a pre-training.
+  Example i is a pure function of (seed, i) and of the data. Validation uses such
+  examples too, from split "valid" with a fixed seed.
 
   Args:
     folder: prepared data with source "mixture".
@@ -44,7 +44,7 @@ def mixture_pairs(
     seed: seed of the run.
 
   Returns:
-    Examples with
+    examples with
       segments: the two segments, float32 [2, C, L];
       ratio_db: power of the first over the second that the mixture of mixtures
         should have, uniform in [-5, 5] dB, float32 [];
@@ -52,8 +52,8 @@ def mixture_pairs(
       records: ids of the records, int64 [2].
 
   Raises:
-    UserError: if the data is missing, damaged, or does not fit the arguments.
-    RecordError: at reading, if a record is corrupt.
+    UserError: the data is missing, damaged, or does not fit the arguments.
+    RecordError: on reading, a record is corrupt.
   """
   shards = open_checked(folder, split, SOURCE, seconds, sample_rate)
   length = round(seconds * sample_rate)
@@ -82,7 +82,7 @@ def mixture_pairs(
 def _record_of_another_track(
   shards: ShardSource, track: str, record: int, generator: np.random.Generator
 ) -> int:
-  """Draws records until one is of another track; gives up with `record`."""
+  """Draw records until one is of another track; give up with `record`."""
   for drawn in generator.integers(len(shards), size=_REDRAWS):
     if shards.place(drawn).track != track:
       return int(drawn)

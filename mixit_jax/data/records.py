@@ -75,13 +75,13 @@ class RecordPlace(NamedTuple):
 
 
 def encode_segment(segment: Segment, sample_rate: int, codec: Codec = "flac") -> bytes:
-  """Returns the segment as a 16-bit FLAC or WAV file.
+  """Return the segment as a 16-bit FLAC or WAV file.
 
   Samples of 16-bit recordings survive unchanged. A segment that 16 bits cannot hold
   (decoded MP3s reach peaks of 1.6) is scaled down to a peak of 1, never clipped.
 
   Raises:
-    RecordError: if the segment holds no samples, or samples that are not finite.
+    RecordError: the segment holds no samples, or samples that are not finite.
   """
   audio = np.asarray(segment.audio, np.float64)
   where = f"segment of {segment.track!r} at {segment.start:g} s"
@@ -111,10 +111,10 @@ def encode_segment(segment: Segment, sample_rate: int, codec: Codec = "flac") ->
 
 
 def decode_segment(data: bytes, name: str = "record") -> Segment:
-  """Returns the segment that `encode_segment` made `data` of.
+  """Return the segment that `encode_segment` encoded as `data`.
 
   Raises:
-    RecordError: if the bytes are no such file; the message starts with `name`.
+    RecordError: the bytes are not such a file; the message starts with `name`.
   """
   segment, _ = _decode(data, name)
   return segment
@@ -123,9 +123,9 @@ def decode_segment(data: bytes, name: str = "record") -> Segment:
 def _decode(
   data: bytes, name: str, first: int = 0, length: int | None = None
 ) -> tuple[Segment, soundfile.SoundFile]:
-  """Decodes `length` samples from `first` on, by default all; also returns the file.
+  """Decode `length` samples from `first` on, by default all; also return the file.
 
-  The file is closed: what is left of it is its header.
+  The file is closed: only its header is left.
   """
   try:
     with _opened(data) as file:
@@ -153,12 +153,12 @@ def _decode(
 
 @contextlib.contextmanager
 def _opened(data: bytes) -> Iterator[soundfile.SoundFile]:
-  """A file that is in memory, open for reading."""
+  """Open a file in memory for reading."""
   if not hasattr(os, "memfd_create"):  # only Linux has it
     with soundfile.SoundFile(io.BytesIO(data)) as file:
       yield file
     return
-  # libsndfile reads a file of the system by itself, and a stream through callbacks
+  # libsndfile reads a file of the system by itself, but a stream through callbacks
   # that wait for the interpreter's lock.
   with os.fdopen(os.memfd_create("record"), "w+b") as content:
     content.write(data)
@@ -168,13 +168,13 @@ def _opened(data: bytes) -> Iterator[soundfile.SoundFile]:
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> int:
-  """Writes a shard that allows fast random access; returns its number of records.
+  """Write a shard that allows fast random access; return its number of records.
 
-  The shard appears under its name only when it is complete: it is written beside
-  it, under a hidden name, and then renamed.
+  The shard appears under its name only when it is complete: it is written under a
+  hidden name in the same folder and then renamed.
 
   Raises:
-    UserError: if the shard cannot be written, for instance to a full disk.
+    UserError: the shard cannot be written, for instance to a full disk.
   """
   path = Path(path)
   with _writing(path):
@@ -197,7 +197,7 @@ def write_shard(path: Path, records: Iterable[bytes]) -> int:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-  """Turns the errors of writing, and no others, into a UserError."""
+  """Turn the errors of writing, and no others, into a UserError."""
   try:
     yield
   except (RuntimeError, OSError) as error:
@@ -205,10 +205,10 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def open_shards(folder: Path, split: str, source: str) -> "ShardSource":
-  """Opens all shards of one source ("mixture" or a stem) of one split.
+  """Open all shards of one source ("mixture" or a stem) of one split.
 
   Raises:
-    UserError: if the manifest, the split, the source or a shard is missing, or a
+    UserError: the manifest, the split, the source or a shard is missing, or a
       shard is truncated or does not hold the number of records the manifest states.
   """
   return ShardSource(Path(folder), Manifest.load(folder), split, source)
@@ -246,24 +246,24 @@ class ShardSource:
       )
 
   def __len__(self) -> int:
-    """Number of records."""
+    """Return the number of records."""
     return self._ends[-1]
 
   def __getitem__(self, record: SupportsIndex) -> Segment:
-    """Reads one segment; errors are those of `read`."""
+    """Read one segment; errors are those of `read`."""
     return self.read(record)
 
   def read(
     self, record: SupportsIndex, first: int = 0, length: int | None = None
   ) -> Segment:
-    """Reads `length` samples of a segment from sample `first` on, by default all.
+    """Read `length` samples of a segment from sample `first` on, by default all.
 
-    Only these samples are decoded, which is most of the time that reading takes.
+    Only these samples are decoded, since decoding takes most of the time.
 
     Raises:
-      RecordError: if the record is corrupt or does not fit the manifest; it names
+      RecordError: the record is corrupt or does not fit the manifest; it names
         the shard and the record.
-      IndexError: if there is no such record or sample.
+      IndexError: there is no such record or sample.
     """
     length = self.num_samples - first if length is None else length
     if first < 0 or length < 0 or first + length > self.num_samples:
@@ -288,16 +288,16 @@ class ShardSource:
     return segment
 
   def place(self, record: SupportsIndex) -> RecordPlace:
-    """Returns where a record lies and the track of its segment; decodes no audio.
+    """Return where a record lies and the track of its segment; decode no audio.
 
     Raises:
-      RecordError, IndexError: as `read` does.
+      RecordError, IndexError: as in `read`.
     """
     shard, number = self._locate(record)
     return RecordPlace(self._paths[shard], number, self.read(record, length=0).track)
 
   def _locate(self, record: SupportsIndex) -> tuple[int, int]:
-    """Returns the shard and the number of the record in it."""
+    """Return the shard and the number of the record in it."""
     index = record.__index__()
     if not 0 <= index < len(self):
       raise IndexError(f"record {index} of {len(self)}")
@@ -306,7 +306,7 @@ class ShardSource:
 
 
 def _open_shard(path: Path, records: int) -> ArrayRecordDataSource:
-  """Opens a shard and checks that it holds as many records as stated."""
+  """Open a shard and check that it holds as many records as stated."""
   again = "delete it and prepare the data again"
   if not path.is_file():
     raise UserError(f"{path}: the shard is missing; copy it or prepare the data again")

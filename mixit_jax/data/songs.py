@@ -10,7 +10,8 @@ from mixit_jax.audio.files import AUDIO_SUFFIXES, read_audio
 from mixit_jax.errors import UserError
 from mixit_jax.stems import MIXTURE, STEMS
 
-# Encoders pad by up to some thousand samples; more is another recording.
+# Encoders pad by up to a few thousand samples; a larger difference means another
+# recording.
 _MAX_DIFFERENCE_SECONDS = 0.1
 
 
@@ -30,20 +31,20 @@ class Song:
 
 
 def find_songs(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
-  """Returns the song folders in a folder, in order, or the folder if it is a song.
+  """Return the song folders in a folder, in order, or the folder if it is a song.
 
   A song folder holds a file for every stem, such as `bass.wav`, in any audio format.
-  Folders that hold no stem at all are passed over.
+  Folders that hold no stem at all are skipped.
 
   Raises:
-    UserError: if the folder is missing or holds no song, or if a song lacks a stem
-      or has two files for one.
+    UserError: the folder is missing or holds no song, or a song lacks a stem or has
+      two files for one.
   """
   folder = Path(folder)
   if not folder.is_dir():
     raise UserError(f"{folder}: not found; give a folder of song folders")
   inside = [place for place in folder.iterdir() if place.is_dir()]
-  # Hidden ones are what a preparation has not finished.
+  # A hidden folder is one that a preparation has not finished.
   places = [folder, *sorted(p for p in inside if not p.name.startswith("."))]
   songs = [place for place in places if _stem_files(place, stems)]
   if not songs:
@@ -68,15 +69,15 @@ def read_song(
   sample_rate: int = 44100,
   num_channels: int = 2,
 ) -> Song:
-  """Reads a song folder.
+  """Read a song folder.
 
   The mixture is the file `mixture` if there is one, else the sum of the stems. Files
   whose lengths differ by no more than 0.1 s, as encoders leave them, are cut to the
   shortest.
 
   Raises:
-    UserError: if a stem is missing, or if lengths differ by more than 0.1 s.
-    AudioError: if a file cannot be read.
+    UserError: a stem is missing, or lengths differ by more than 0.1 s.
+    AudioError: a file cannot be read.
   """
   folder = Path(folder)
   files = _stem_files(folder, [*stems, MIXTURE])
@@ -106,9 +107,9 @@ def read_song(
 def song_chunks(
   song: Song, length: int, hop: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Yields the chunks of a song, all of the same length.
+  """Yield the chunks of a song, all of the same length.
 
-  Only whole chunks are cut, except from a song that is shorter than one: it gives
+  Only whole chunks are cut, except from a song that is shorter than one: it yields
   one chunk, padded with zeros at the end.
 
   Args:
@@ -129,7 +130,7 @@ def song_chunks(
 
 
 def _stem_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-  """Returns the audio files of a folder that are named as asked for, by name."""
+  """Return the audio files of a folder that have one of the names, by name."""
   by_lower = {name.lower(): name for name in names}
   found: dict[str, Path] = {}
   for path in sorted(folder.iterdir()):

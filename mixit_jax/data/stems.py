@@ -40,9 +40,9 @@ def dynamic_mixes(
   gain_db: float = 10.0,
   level: Level = "rms",
 ) -> grain.MapDataset:
-  """Returns an endless stream of random mixes of stems (paper section 4.2).
+  """Return an endless stream of random mixes of stems (paper section 4.2).
 
-  Every stem is a segment of its own song: each stem runs through its segments in an
+  The stems of a mix are drawn independently: each stem runs through its segments in an
   order of its own, all of them once per epoch of that stem. A segment is cropped at
   random, normalized to a level of 1 and scaled by a random gain. Each stem is dropped
   (silent) with probability `drop`, but never all of them. The mixture is the sum of
@@ -63,15 +63,15 @@ def dynamic_mixes(
       mean of the absolute samples, as its implementation computes.
 
   Returns:
-    Examples with
+    examples with
       references: the stems, float32 [N, C, L];
       index: position in the stream, int64 [];
       records: ids of the records, each in its own stem, -1 for a dropped stem,
         int64 [N].
 
   Raises:
-    UserError: if the data is missing, damaged, or does not fit the arguments.
-    RecordError: at reading, if a record is corrupt.
+    UserError: the data is missing, damaged, or does not fit the arguments.
+    RecordError: on reading, a record is corrupt.
   """
   if not stems or len(set(stems)) != len(stems):
     raise UserError(f"stems: expected different names, found {list(stems)}")

@@ -42,7 +42,7 @@ class ChunkMatch:
   """Matching of the stems of one chunk with outputs.
 
   Attributes:
-    outputs: Output of each stem [N], -1 for a stem that is silent or for which no
+    outputs: output of each stem [N], -1 for a stem that is silent or for which no
       output is left.
     snr: SNR of every output as an estimate of every stem [N, M] in dB, at most
       100 dB, NaN for silent stems.
@@ -54,13 +54,13 @@ class ChunkMatch:
 
 @dataclass(frozen=True)
 class ChannelSelection:
-  """Outputs that stand for the stems, and how sure that is.
+  """Outputs that stand for the stems, and how certain the choice is.
 
   Attributes:
-    stems: Names of the stems.
-    outputs: Output of each stem, all different.
-    votes: Chunks in which each stem was matched with each output, stems x outputs.
-    confidence: Share of each stem's votes that its own output has.
+    stems: names of the stems.
+    outputs: output of each stem, all different.
+    votes: chunks in which each stem was matched with each output, stems x outputs.
+    confidence: share of each stem's votes that went to its own output.
     mean_snr_db: SNR of each stem's output, averaged over the chunks in which the stem
       sounds.
   """
@@ -72,7 +72,7 @@ class ChannelSelection:
   mean_snr_db: tuple[float, ...]
 
   def to_dict(self) -> dict[str, Any]:
-    """Returns the selection as plain values for JSON."""
+    """Return the selection as plain values for JSON."""
     return asdict(self)
 
 
@@ -86,21 +86,21 @@ def write_selection(
 def match_channels(
   references: np.ndarray, estimates: np.ndarray, channels: Channels = "all"
 ) -> ChunkMatch:
-  """Matches sounding stems with outputs so that the mean SNR is highest.
+  """Match sounding stems with outputs so that the mean SNR is highest.
 
-  Equal to trying all permutations: the mean is a sum of one term per pair, which a
-  linear assignment maximizes.
+  The result equals that of trying all permutations: the mean is a sum of one term per
+  pair, which a linear assignment maximizes.
 
   Args:
-    references: Stems of a chunk [N, C, L].
-    estimates: Outputs for the chunk's mixture [M, C, L].
+    references: stems of a chunk [N, C, L].
+    estimates: outputs for the chunk's mixture [M, C, L].
     channels: "all", or "left" for what the paper's implementation does.
 
   Returns:
-    The matching.
+    the matching.
 
   Raises:
-    ValueError: The shapes do not fit, or samples are not finite.
+    ValueError: the shapes do not fit, or samples are not finite.
   """
   return _match(_inner_products(references, estimates, channels))
 
@@ -110,25 +110,25 @@ def vote_channels(
   stems: Sequence[str] = STEMS,
   channels: Channels = "all",
 ) -> ChannelSelection:
-  """Selects one output per stem by the votes of all chunks (paper, section 4.3).
+  """Select one output per stem by the votes of all chunks (paper, section 4.3).
 
-  The choice is one-to-one: a linear assignment on the votes, where equal votes are
-  decided by the SNR summed over chunks. (The paper's implementation gives each stem the
-  output with most of its votes: two stems may get the same one.) Chunks are read one at
-  a time and only their inner products are kept.
+  The choice is one-to-one: a linear assignment on the votes, where the SNR summed over
+  chunks breaks ties. (The paper's implementation gives each stem the output with most
+  of its votes: two stems may get the same one.) Chunks are read one at a time, and only
+  their inner products are kept.
 
   Args:
-    chunks: Stems [N, C, L] and outputs [M, C, L] of each chunk.
-    stems: Names of the N stems.
+    chunks: stems [N, C, L] and outputs [M, C, L] of each chunk.
+    stems: names of the N stems.
     channels: "all", or "left" for what the paper's implementation does.
 
   Returns:
-    The selection.
+    the selection.
 
   Raises:
-    UserError: There is no chunk, a stem never sounds, or there are fewer outputs
+    UserError: there is no chunk, a stem never sounds, or there are fewer outputs
       than stems.
-    ValueError: The shapes do not fit, or samples are not finite.
+    ValueError: the shapes do not fit, or samples are not finite.
   """
   per_chunk = [_inner_products(*chunk, channels) for chunk in chunks]
   if not per_chunk:
@@ -148,8 +148,8 @@ def vote_channels(
   if not chunks_per_stem.all():
     silent = [stems[n] for n in range(num_stems) if not chunks_per_stem[n]]
     raise UserError(
-      f"channel selection never heard {', '.join(silent)}: add songs in which every "
-      "stem sounds"
+      f"channel selection found no chunk with {', '.join(silent)}: add songs in which "
+      "every stem sounds"
     )
   # The tie-break adds less than one vote in all.
   span = max(float(np.ptp(total_snr)), 1e-9)
@@ -171,7 +171,7 @@ def vote_channels(
 def _inner_products(
   references: np.ndarray, estimates: np.ndarray, channels: Channels
 ) -> _Products:
-  """Inner products of stems and outputs, pooled over the channels used."""
+  """Compute inner products of stems and outputs, pooled over the channels used."""
   if channels not in ("all", "left"):
     raise ValueError(f"channels must be 'all' or 'left', not {channels!r}")
   if references.ndim != 3 or references.shape[1:] != estimates.shape[1:]:
@@ -186,7 +186,7 @@ def _inner_products(
     block = (slice(None), used, slice(start, start + _BLOCK))
     signals = np.concatenate([references[block], estimates[block]], dtype=np.float64)
     signals = signals.reshape(rows, -1)
-    with np.errstate(invalid="ignore", over="ignore"):  # judged below
+    with np.errstate(invalid="ignore", over="ignore"):  # checked below
       products += signals @ signals.T
   if not np.isfinite(products).all():
     raise ValueError("references or estimates hold samples that are not finite")
@@ -199,14 +199,14 @@ def _inner_products(
 
 
 def _snr_db(power: np.ndarray, error: np.ndarray) -> np.ndarray:
-  """SNR in dB, at most `MAX_SNR_DB`: inner products do not resolve more."""
+  """Compute an SNR in dB, at most `MAX_SNR_DB`: inner products do not resolve more."""
   return 10.0 * np.log10(
     power / np.maximum(error, 10.0 ** (-MAX_SNR_DB / 10.0) * power)
   )
 
 
 def _match(products: _Products) -> ChunkMatch:
-  """Matching of one chunk."""
+  """Match the stems of one chunk with outputs."""
   power, cross, gram, sounding = products
   error = power[:, None] - 2.0 * cross + np.diagonal(gram)[None, :]
   snr = np.full(cross.shape, np.nan)
@@ -218,7 +218,7 @@ def _match(products: _Products) -> ChunkMatch:
 
 
 def _common_sizes(products: list[_Products], num_stems: int) -> tuple[int, int]:
-  """Numbers of stems and outputs, equal in all chunks."""
+  """Return the numbers of stems and outputs, which all chunks must share."""
   shapes = {chunk.cross.shape for chunk in products}
   if len(shapes) > 1 or next(iter(shapes))[0] != num_stems:
     raise ValueError(

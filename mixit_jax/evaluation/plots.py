@@ -19,7 +19,7 @@ def mel_spectrogram(
     hop: samples between windows.
 
   Returns:
-    Image [bands, frames], float32 in [0, 1], high frequencies on top; 0 is 80 dB below
+    image [bands, frames], float32 in [0, 1], high frequencies on top; 0 is 80 dB below
     the maximum.
   """
   import librosa  # takes seconds to import

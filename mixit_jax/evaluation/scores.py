@@ -5,8 +5,8 @@ uSDR is the signal-to-distortion ratio of a whole song (Music Demixing Challenge
 distortion filters cancel out of the SDR, which leaves the plain ratio of each
 frame, pooled over channels.
 
-Silence has no ratio: a stem whose reference is silent scores NaN, to be left out
-of means and medians over songs. A perfect estimate scores infinity, and a silent
+Silence has no ratio: a stem whose reference is silent scores NaN, which means and
+medians over songs leave out. A perfect estimate scores infinity, and a silent
 estimate of a sounding stem 0 dB in uSDR.
 """
 
@@ -31,21 +31,21 @@ class _Energies(NamedTuple):
 def usdr(
   references: np.ndarray, estimates: np.ndarray, convention: Convention = "mdx"
 ) -> np.ndarray:
-  """Song-level SDR of every stem.
+  """Compute the song-level SDR of every stem.
 
   Args:
-    references: Stems of a song [N, C, L].
-    estimates: Estimated stems [N, C, L].
+    references: stems of a song [N, C, L].
+    estimates: estimated stems [N, C, L].
     convention: "mdx" pools the energies of all channels before the ratio (Music
       Demixing Challenge 2021). "per_channel" averages the dB values of the
       channels, as the paper's tables do; channels in which the reference is silent
       are left out.
 
   Returns:
-    Scores [N] in dB, float64; NaN where the reference is silent.
+    scores [N] in dB, float64; NaN where the reference is silent.
 
   Raises:
-    ValueError: The shapes do not fit, or the convention is unknown.
+    ValueError: the shapes do not fit, or the convention is unknown.
   """
   if convention not in ("mdx", "per_channel"):
     raise ValueError(f"convention must be 'mdx' or 'per_channel', not {convention!r}")
@@ -65,22 +65,22 @@ def usdr(
 def framewise_sdr(
   references: np.ndarray, estimates: np.ndarray, sample_rate: int
 ) -> np.ndarray:
-  """SDR of every one-second frame, as BSS Eval v4 defines it for images.
+  """Compute the SDR of every one-second frame, as BSS Eval v4 defines it for images.
 
-  A frame in which any stem's reference or estimate is silent is NaN for all stems;
-  silent means, as there, that the channels sum to zero at every sample. The last
+  A frame in which any stem's reference or estimate is silent is NaN for all stems.
+  As in BSS Eval, silent means that the channels sum to zero at every sample. The last
   partial second is dropped; a recording shorter than a second is one frame.
 
   Args:
-    references: Stems of a song [N, C, L].
-    estimates: Estimated stems [N, C, L].
-    sample_rate: Samples per second.
+    references: stems of a song [N, C, L].
+    estimates: estimated stems [N, C, L].
+    sample_rate: samples per second.
 
   Returns:
-    Scores [N, frames] in dB, float64.
+    scores [N, frames] in dB, float64.
 
   Raises:
-    ValueError: The shapes do not fit, or the sample rate is not positive.
+    ValueError: the shapes do not fit, or the sample rate is not positive.
   """
   _check_shapes(references, estimates)
   if sample_rate <= 0:
@@ -94,18 +94,18 @@ def framewise_sdr(
 
 
 def csdr(references: np.ndarray, estimates: np.ndarray, sample_rate: int) -> np.ndarray:
-  """Chunk-wise SDR of every stem: the median over its one-second frames.
+  """Compute the chunk-wise SDR of every stem: the median over its one-second frames.
 
   Args:
-    references: Stems of a song [N, C, L].
-    estimates: Estimated stems [N, C, L].
-    sample_rate: Samples per second.
+    references: stems of a song [N, C, L].
+    estimates: estimated stems [N, C, L].
+    sample_rate: samples per second.
 
   Returns:
-    Scores [N] in dB, float64; NaN where every frame is NaN (see `framewise_sdr`).
+    scores [N] in dB, float64; NaN where every frame is NaN (see `framewise_sdr`).
 
   Raises:
-    ValueError: The shapes do not fit, or the sample rate is not positive.
+    ValueError: the shapes do not fit, or the sample rate is not positive.
   """
   ratios = framewise_sdr(references, estimates, sample_rate)
   valid = ~np.isnan(ratios).all(axis=0)
@@ -117,7 +117,7 @@ def csdr(references: np.ndarray, estimates: np.ndarray, sample_rate: int) -> np.
 def _frame_energies(
   references: np.ndarray, estimates: np.ndarray, frames: range
 ) -> _Energies:
-  """Energies of references and errors in frames, given by their first samples."""
+  """Sum the squares of references and errors in frames, given by first samples."""
   num_sources, num_channels, _ = references.shape
   shape = (num_sources, num_channels, len(frames))
   reference, error = np.empty(shape), np.empty(shape)
@@ -135,19 +135,19 @@ def _frame_energies(
 
 
 def _is_silent(signal: np.ndarray) -> bool:
-  """Whether the channels of a signal [C, L] sum to zero at every sample."""
+  """Tell whether the channels of a signal [C, L] sum to zero at every sample."""
   return not np.any(np.sum(signal, axis=0))
 
 
 def _ratio_db(reference: np.ndarray, error: np.ndarray) -> np.ndarray:
-  """Energy ratio in dB: NaN for a silent reference, infinity without an error."""
+  """Return an energy ratio in dB: NaN for a silent reference, infinity for no error."""
   with np.errstate(divide="ignore", invalid="ignore"):
     ratios = 10.0 * np.log10(reference / error)
   return np.where(reference > 0.0, ratios, np.nan)
 
 
 def _check_shapes(references: np.ndarray, estimates: np.ndarray) -> None:
-  """Raises ValueError unless both are [N, C, L], equal in shape and not empty."""
+  """Raise a ValueError unless both are [N, C, L], equal in shape and not empty."""
   if references.ndim != 3:
     raise ValueError(f"references must be [N, C, L], not {references.shape}")
   if references.shape != estimates.shape:

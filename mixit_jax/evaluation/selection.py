@@ -23,7 +23,7 @@ def select_channels(
   batch: int = _BATCH,
   progress: Callable[[str], None] = lambda _: None,
 ) -> ChannelSelection:
-  """Matches the model's outputs with the stems of whole songs (paper 4.3).
+  """Match the model's outputs with the stems of whole songs (paper 4.3).
 
   Args:
     separate: separation of chunks [B, C, L] into [B, M, C, L].
@@ -35,7 +35,7 @@ def select_channels(
     progress: called with the name of each song.
 
   Raises:
-    UserError: A song cannot be read, a stem never sounds, or there are fewer outputs
+    UserError: a song cannot be read, a stem never sounds, or there are fewer outputs
       than stems.
   """
   length = round(seconds * config.sample_rate)

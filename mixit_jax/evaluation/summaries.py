@@ -1,4 +1,4 @@
-"""Scores of many songs in one number for each stem."""
+"""Scores of many songs as one number for each stem."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-# Score to what sums its songs up: uSDR the mean (MDX21), cSDR the median (BSS Eval v4).
+# How each score is summarized over songs: uSDR by the mean (Music Demixing Challenge
+# 2021), cSDR by the median (BSS Eval v4).
 _OVER_SONGS: dict[str, Callable[[np.ndarray], Any]] = {
   "usdr": np.mean,
   "usdr_mdx": np.mean,
@@ -16,7 +17,7 @@ _OVER_SONGS: dict[str, Callable[[np.ndarray], Any]] = {
 
 
 def summarize(score: str, table: np.ndarray) -> tuple[list[float], float]:
-  """Sum up the scores of songs.
+  """Summarize the scores of songs.
 
   Songs without a value, such as those whose stem is silent, are left out.
 
@@ -25,7 +26,7 @@ def summarize(score: str, table: np.ndarray) -> tuple[list[float], float]:
     table: scores [songs, N] in dB, NaN where there is none.
 
   Returns:
-    The value of each stem [N], NaN where no song has one, and the mean over the stems.
+    the value of each stem [N], NaN where no song has one, and the mean over the stems.
   """
   columns = [column[np.isfinite(column)] for column in table.T]
   over_songs = _OVER_SONGS[score]

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-  """Aligned columns: text to the left, numbers with two decimals to the right."""
+  """Align columns: text to the left, numbers with two decimals to the right."""
   text = [[_cell(value) for value in row] for row in rows]
   widths = [
     max(len(line[i]) for line in [list(header), *text]) for i in range(len(header))
@@ -24,10 +24,10 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def score_table(evaluation: Mapping[str, Any]) -> str:
-  """Scores of estimates and of the unprocessed mixture, a row for each stem.
+  """Show scores of estimates and of the unprocessed mixture, a row for each stem.
 
   Args:
-    evaluation: what `Evaluation.to_dict` gives.
+    evaluation: what `Evaluation.to_dict` returns.
   """
   estimates, mixture = evaluation["estimates"], evaluation["mixture"]
   rows = [
@@ -57,10 +57,10 @@ def _cell(value: Any) -> str:
 
 
 def selection_table(selection: Mapping[str, Any]) -> str:
-  """Selected outputs with their share of votes, a row for each stem.
+  """Show the selected outputs with their share of votes, a row for each stem.
 
   Args:
-    selection: what `ChannelSelection.to_dict` gives.
+    selection: what `ChannelSelection.to_dict` returns.
   """
   rows = [
     [

@@ -6,19 +6,19 @@ from mixit_jax.devices import memory
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.waveform import num_frames
 
-# More chunks do not keep a device busier: one of 12 s has tens of thousands of tokens.
+# More chunks do not use a device better: one of 12 s has tens of thousands of tokens.
 LARGEST_BATCH = 8
 
-# Of a device's free memory; the rest is for the next group, and for what is estimated
-# too low.
+# Share of a device's free memory to use; the rest is for the next group, and for
+# estimates that are too low.
 _SHARE = 0.5
 
 
 def automatic_batch(config: SeparatorConfig, samples: int, mesh: Mesh) -> int:
   """Choose how many chunks each device separates together: 1, 2, 4 or 8.
 
-  As many as half of the free memory holds by `chunk_bytes`; one where the device does
-  not tell its memory, as a CPU, where more are not faster.
+  As many as fit into half of the free memory, by `chunk_bytes`. One where the device
+  does not report its memory, such as a CPU, where more are not faster.
 
   Args:
     config: of the separator, settled for the devices.
@@ -36,9 +36,9 @@ def automatic_batch(config: SeparatorConfig, samples: int, mesh: Mesh) -> int:
 
 
 def chunk_bytes(config: SeparatorConfig, samples: int) -> float:
-  """Estimate the memory that one chunk takes at most, parameters not counted.
+  """Estimate the peak memory of one chunk in bytes, without the parameters.
 
-  Blocks and decoder do not hold theirs at the same time. Fused attention stores no
+  Blocks and decoder do not need theirs at the same time. Fused attention stores no
   weights.
 
   Args:

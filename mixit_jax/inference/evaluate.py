@@ -28,7 +28,7 @@ class Evaluation:
     stems: names of the stems.
     songs: names of the songs.
     estimates: score name to dB of the estimates [songs, N]; NaN where a stem is silent.
-    mixture: the same of the unprocessed mixture in place of every estimate.
+    mixture: the same with the unprocessed mixture in place of every estimate.
     seconds: wall time of separation; reading and scoring of other songs run beside it.
     audio_seconds: length of all songs.
   """
@@ -64,7 +64,7 @@ class Evaluation:
     )
 
   def _summary(self, tables: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Sum up each score: stem to dB over the songs, and the average over the stems."""
+    """Summarize each score over the songs: stem to dB, and the average over stems."""
     summary = {}
     for score, table in tables.items():
       values, average = summarize(score, table)
@@ -85,10 +85,10 @@ class _Separated(NamedTuple):
 def evaluate(
   model: Model, songs: Path, progress: Callable[[str], None] = lambda _: None
 ) -> Evaluation:
-  """Separates and scores every song of a folder.
+  """Separate and score every song of a folder.
 
-  While a song is separated, the next one is read and the one before is scored in other
-  threads; no more than one waits on either side.
+  While a song is separated, the next one is read and the previous one is scored in
+  other threads; at most one waits on either side.
 
   Args:
     model: a separator whose outputs are stems.
@@ -101,7 +101,7 @@ def evaluate(
   if model.weights.stems is None:
     raise UserError(
       f"the {model.config.num_sources} outputs of a pre-trained model have no names; "
-      "fine-tune it, or see which output is which stem with `mixit-jax select-channels`"
+      "fine-tune it, or let `mixit-jax select-channels` find which output is which stem"
     )
   folders = find_songs(songs, model.stems)
   rate, channels = model.sample_rate, model.config.num_channels

@@ -23,25 +23,25 @@ def export(
   training_data: str = "",
   license: str = "",
 ) -> Weights:
-  """Writes the weights of a run as a folder that stands for itself.
+  """Write the weights of a run as a self-contained folder.
 
   `mixit_jax.load` and all commands read it in every format. The tensors of "torch"
   are a state dict with all keys of the paper's published files.
 
   Args:
     run: working directory of a run, or a folder of weights.
-    out: folder to make.
-    which: of a run, see `read_weights`.
+    out: folder to create.
+    which: weights of a run, see `read_weights`.
     tensor_format: "safetensors", "orbax" or "torch".
     training_data: text for the card; by default the data sets of the run and of what
       it started from.
     license: text for the card; by default that of the folder of weights, if any.
 
   Returns:
-    The weights that were written.
+    the weights that were written.
 
   Raises:
-    UserError: the run has no such weights, the folder holds files already, or PyTorch
+    UserError: the run has no such weights, the folder already holds files, or PyTorch
       is needed and not installed.
   """
   run, out = Path(run), Path(out)
@@ -61,10 +61,10 @@ def export(
 
 
 def write_model(out: Path, weights: Weights, tensor_format: str) -> None:
-  """Writes weights with a model card, at once or not at all.
+  """Write weights with a model card, atomically.
 
   Raises:
-    UserError: the format is unknown, or see `new_folder`.
+    UserError: the format is unknown, or `new_folder` fails.
   """
   with new_folder(out) as folder:
     tensors = save_weights(folder, weights, tensor_format)

@@ -25,29 +25,29 @@ def import_torch(
   license: str = "",
   **overrides: int,
 ) -> Weights:
-  """Turns a PyTorch file into a folder of weights; no code in it is executed.
+  """Turn a PyTorch file into a folder of weights; no code in it is executed.
 
   The model computes in bfloat16 on GPU and TPU, as the paper's code does, and in
   float32 on CPU.
 
   Args:
     file: `.pth` or `.ckpt` file.
-    out: folder to make.
+    out: folder to create.
     merged_config: configuration published with the file; None looks beside it.
     stems: names of the outputs, () for those of a pre-trained model, which have none.
       None names four outputs in the paper's order and no others.
     training_data: text for the card.
     license: text for the card.
-    **overrides: fields of `SeparatorConfig` that cannot be told otherwise; n_heads and
+    **overrides: fields of `SeparatorConfig` that cannot be inferred; n_heads and
       n_groups are understood.
 
   Returns:
-    The weights that were written.
+    the weights that were written.
 
   Raises:
     UserError: the file is damaged, holds other objects than tensors and plain values,
-      or weights of another model; a field of the configuration cannot be told; the
-      names do not fit; or the folder holds files already.
+      or weights of another model; a field of the configuration cannot be inferred; the
+      names do not fit; or the folder already holds files.
   """
   file, out = Path(file), Path(out)
   check_vacant(out)
@@ -72,7 +72,7 @@ def import_torch(
 
 
 def find_merged_config(file: str | Path) -> Path | None:
-  """The `merged_config.yaml` published with a file.
+  """Find the `merged_config.yaml` published with a file, if any.
 
   It is looked for beside the file and, where the file is in a folder `checkpoints`,
   beside that folder.
@@ -85,7 +85,7 @@ def find_merged_config(file: str | Path) -> Path | None:
 
 
 def _names(stems: Sequence[str] | None, num_sources: int) -> tuple[str, ...] | None:
-  """Names of the outputs, None for a pre-trained model."""
+  """Return the names of the outputs, or None for a pre-trained model."""
   if stems is None:
     return STEMS if num_sources == len(STEMS) else None
   if not stems:

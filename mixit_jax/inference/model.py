@@ -76,11 +76,11 @@ class Model:
     return self.weights.stems or output_names(self.config.num_sources)
 
   def chunk_batch(self, samples: int, chunks: int | None = None) -> int:
-    """Chunks that all local devices separate together.
+    """Return how many chunks all local devices separate together.
 
     Args:
       samples: length of the chunks.
-      chunks: how many there are, if few: an automatic batch is not larger.
+      chunks: how many there are; an automatic batch is reduced to fit few chunks.
     """
     devices = self._mesh.devices.size
     if self.batch is not None:
@@ -110,15 +110,15 @@ class Model:
   def separate(
     self, recording: str | Path | np.ndarray, sample_rate: int | None = None
   ) -> dict[str, np.ndarray]:
-    """Separates a recording of any length.
+    """Separate a recording of any length.
 
     Args:
       recording: audio file, or array [C, L] or [L].
       sample_rate: rate of an array in Hz; None takes the model's.
 
     Returns:
-      Name of each output to its audio, float32 [C, L] at the model's rate. Levels are
-      those of the recording.
+      dict from the name of each output to its audio, float32 [C, L] at the model's
+      rate. Levels are those of the recording.
 
     Raises:
       UserError: the file cannot be read, or the array has a wrong shape.
@@ -130,7 +130,7 @@ class Model:
     return dict(zip(self.stems, self.separate_mixture(mixture), strict=True))
 
   def separate_mixture(self, mixture: np.ndarray) -> np.ndarray:
-    """Separates [C, L] at the model's rate into [N, C, L]."""
+    """Separate [C, L] at the model's rate into [N, C, L]."""
     chunk = round(self.chunk_seconds * self.sample_rate)
     length = mixture.shape[-1]
     # A short recording is filled up to whole windows: few lengths, few compilations.
@@ -146,7 +146,7 @@ class Model:
       if "RESOURCE_EXHAUSTED" not in str(error):
         raise
       raise UserError(
-        f"the device has not enough memory for {batch} chunks of"
+        f"the device does not have enough memory for {batch} chunks of"
         f" {samples / self.sample_rate:g} s ({one_line(error)[:100]}); choose a smaller"
         " batch or shorter chunks"
       ) from error
@@ -173,7 +173,7 @@ class Model:
 def load(
   folder: str | Path, weights: str = "mean", precision: str | None = None
 ) -> Model:
-  """Loads a run or a folder of exported or imported weights.
+  """Load a run or a folder of exported or imported weights.
 
   Args:
     folder: working directory of a run, or a folder of weights.
@@ -183,7 +183,7 @@ def load(
       GPUs and TPUs; None takes what the model's configuration says.
 
   Raises:
-    UserError: the folder is neither, or its files are missing or damaged; or the
+    UserError: the folder is neither, its files are missing or damaged, or the
       precision is unknown.
   """
   enable_compilation_cache()
@@ -191,7 +191,7 @@ def load(
 
 
 def _with_precision(weights: Weights, precision: str | None) -> Weights:
-  """The same weights with another type of the computation; None changes nothing."""
+  """Return the weights with another type of computation; None changes nothing."""
   if precision is None:
     return weights
   if precision not in PRECISIONS:
@@ -200,7 +200,7 @@ def _with_precision(weights: Weights, precision: str | None) -> Weights:
       " model's configuration decides"
     )
   config = weights.config
-  # cuDNN's attention has no float32.
+  # cuDNN's attention does not support float32.
   attention = "auto" if precision == "float32" else config.attention
   changed: dict[str, Any] = {"dtype": precision, "attention": attention}
   config = dataclasses.replace(config, **changed)

@@ -1,4 +1,4 @@
-"""On what data weights were trained, from the first stage to the last."""
+"""The data that weights were trained on, from the first stage to the last."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +13,13 @@ _OBJECTIVES = {"mixit": "pre-training (MixIT)", "stems": "supervised training"}
 
 
 def training_stages(card: Mapping[str, Any]) -> list[str]:
-  """Describes the training data of weights and of what their run started from.
+  """Describe the training data of weights and of what their run started from.
 
   Args:
     card: of the weights.
 
   Returns:
-    One line per stage, the last stage first. What cannot be found any more is said
-    to be so.
+    one line per stage, the last stage first. A line tells what can no longer be read.
   """
   stages: list[str] = []
   seen: set[Path] = set()
@@ -36,7 +35,7 @@ def training_stages(card: Mapping[str, Any]) -> list[str]:
     try:
       card = _card_of(Path(origin))
     except UserError:
-      return [*stages, f"started from {origin}, which cannot be read any more"]
+      return [*stages, f"started from {origin}, which can no longer be read"]
 
 
 def _card_of(folder: Path) -> Mapping[str, Any]:
@@ -54,11 +53,11 @@ def _stage(card: Mapping[str, Any], data: str) -> str:
 
 
 def _data_set(folder: Path) -> str:
-  """Data set in one line."""
+  """Describe a data set in one line."""
   try:
     manifest = Manifest.load(folder)
   except UserError:
-    return f"{folder} (cannot be read any more)"
+    return f"{folder} (can no longer be read)"
   counts = ", ".join(
     f"{sum(shard['records'] for shard in shards)} {source}"
     for source, shards in manifest.splits.get("train", {}).items()

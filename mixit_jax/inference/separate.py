@@ -1,4 +1,4 @@
-"""Separating files into files."""
+"""Separation of audio files into a folder of stems each."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -27,11 +27,11 @@ def separate_files(
   suffix: str = "wav",
   progress: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
-  """Separates recordings into `<out>/<recording>/<stem>.<suffix>`.
+  """Separate recordings into `<out>/<recording>/<stem>.<suffix>`.
 
-  While a recording is separated, the next one is read and the stems of the one before
-  are written in other threads; no more than one waits on either side. A file that
-  cannot be read does not keep the others from being separated.
+  While a recording is separated, the next one is read and the stems of the previous one
+  are written in other threads; at most one waits on either side. A file that cannot be
+  read does not prevent the separation of the others.
 
   Args:
     model: the separator.
@@ -41,11 +41,11 @@ def separate_files(
     progress: called with the folder of each result.
 
   Returns:
-    The folders that were written.
+    the folders that were written.
 
   Raises:
-    UserError: after all others are done, naming the files that could not be read; or
-      a file cannot be written, which ends it at once.
+    UserError: some files cannot be read (raised when all others are done, and names
+      them), or a file cannot be written (raised at once).
   """
   files = [
     file
@@ -86,6 +86,6 @@ def separate_files(
 
 
 def _free_name(out: Path, file: Path, taken: list[Path]) -> Path:
-  """Folder named like the file; with its suffix where another file has that name."""
+  """Return a folder named like the file, with its suffix if that name is taken."""
   folder = out / file.stem
   return out / file.name if folder in taken else folder

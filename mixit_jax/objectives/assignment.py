@@ -1,8 +1,8 @@
 """Mathematics of the MixIT assignments, on inner products of the waveforms.
 
 The errors of all assignments, and the least-squares coefficients, follow from the
-Gram matrix of the outputs and their products with the mixtures: the waveforms are
-read once, whatever the number of assignments that are weighed.
+Gram matrix of the outputs and their products with the mixtures. So the waveforms are
+read once, however many assignments are compared.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 from mixit_jax.objectives.snr import energy, loss_from_energies
 
 # Least squares: energy added to each output, relative to its own. Float32 products
-# of 6 s of audio are good to 4e-7.
+# of 6 s of audio are accurate to 4e-7.
 DIAGONAL_LOADING = 1e-5
 # Losses closer than this, in dB, count as equal: float32 hardly tells them apart.
 TIE_DB = 1e-5
@@ -24,7 +24,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 class InnerProducts(NamedTuple):
-  """Inner products per channel: all that an assignment needs to know."""
+  """Inner products per channel: all that an assignment needs."""
 
   gram: jax.Array  # [B, C, N, N] outputs with outputs
   cross: jax.Array  # [B, C, 2, N] mixtures with outputs
@@ -32,7 +32,7 @@ class InnerProducts(NamedTuple):
 
 
 def inner_products(estimates: jax.Array, mixtures: jax.Array) -> InnerProducts:
-  """Inner products of outputs and mixtures, per channel, in float32."""
+  """Compute inner products of outputs and mixtures, per channel, in float32."""
   if estimates.ndim != 4 or mixtures.ndim != 4:
     raise ValueError(
       "estimates must be [B, N, C, L] and mixtures [B, 2, C, L], not "
@@ -45,7 +45,7 @@ def inner_products(estimates: jax.Array, mixtures: jax.Array) -> InnerProducts:
       f"{estimates.shape}, not {mixtures.shape}"
     )
   # One product over (signal, channel) rows needs no transposed copy of the
-  # waveforms; the blocks that pair different channels are thrown away.
+  # waveforms; the blocks that pair different channels are discarded.
   outputs = estimates.astype(jnp.float32).reshape(batch, -1, length)
   targets = mixtures.astype(jnp.float32).reshape(batch, -1, length)
   gram = jnp.einsum("bil,bjl->bij", outputs, outputs, precision=PRECISION)
@@ -62,7 +62,7 @@ def inner_products(estimates: jax.Array, mixtures: jax.Array) -> InnerProducts:
 
 
 def least_squares(gram: jax.Array, cross: jax.Array) -> jax.Array:
-  """Assignment [B, 2, N] from a Gram matrix [B, N, N] and products [B, 2, N]."""
+  """Assign outputs by their Gram matrix [B, N, N] and cross products [B, 2, N]."""
   norms = jnp.diagonal(gram, axis1=1, axis2=2)  # [B, N]
   sounding = norms > 1e-30
   scale = jnp.where(sounding, jax.lax.rsqrt(jnp.where(sounding, norms, 1.0)), 0.0)
@@ -77,7 +77,7 @@ def least_squares(gram: jax.Array, cross: jax.Array) -> jax.Array:
 
 
 def all_losses(products: InnerProducts, tau: float) -> jax.Array:
-  """Losses [B, 2^N] of all assignments, in the order of their codes."""
+  """Compute the losses [B, 2^N] of all assignments, in the order of their codes."""
   errors = _subset_errors(products)  # [B, C, 2, 2^N]
   # What the second mixture does not get goes to the first: the complement of a
   # code is its mirror image.
@@ -87,7 +87,7 @@ def all_losses(products: InnerProducts, tau: float) -> jax.Array:
 
 
 def _subset_errors(products: InnerProducts) -> jax.Array:
-  """Energy of each mixture minus each subset of outputs, [B, C, 2, 2^N].
+  """Compute the energy of each mixture minus each subset of outputs, [B, C, 2, 2^N].
 
   A subset is split into its low and its high half: the quadratic form of the
   whole is that of the two halves and one small matrix product between them, so
@@ -99,12 +99,12 @@ def _subset_errors(products: InnerProducts) -> jax.Array:
   k = low.shape[1]
 
   def quadratic(subsets: np.ndarray, block: jax.Array) -> jax.Array:
-    """Quadratic form of every subset, [B, C, subsets]."""
+    """Compute the quadratic form of every subset, [B, C, subsets]."""
     product = jnp.einsum("sn,bcnm->bcsm", subsets, block, precision=PRECISION)
     return jnp.einsum("bcsm,sm->bcs", product, subsets, precision=PRECISION)
 
   def linear(subsets: np.ndarray, block: jax.Array) -> jax.Array:
-    """Products of both mixtures with every subset, [B, C, 2, subsets]."""
+    """Compute products of both mixtures with every subset, [B, C, 2, subsets]."""
     return jnp.einsum("bcin,sn->bcis", block, subsets, precision=PRECISION)
 
   between = jnp.einsum("bcnm,sm->bcns", gram[:, :, k:, :k], low, precision=PRECISION)
@@ -123,6 +123,6 @@ def _subset_errors(products: InnerProducts) -> jax.Array:
 
 
 def _subsets(num_sources: int) -> np.ndarray:
-  """Membership [2^n, n] of every subset of n outputs, in the order of its code."""
+  """Return the membership [2^n, n] of every subset of n outputs, ordered by code."""
   codes = np.arange(2**num_sources)
   return ((codes[:, None] >> np.arange(num_sources)) & 1).astype(np.float32)

@@ -5,8 +5,8 @@ N outputs, every output is assigned to one of the two mixtures, and the loss
 compares the two sums with the mixtures (paper, section 3.1).
 
 Both assignments start from the Gram matrix of the outputs and their cross
-products with the mixtures, so that the waveforms are read once, whatever the
-number of assignments that are weighed.
+products with the mixtures, so that the waveforms are read once, however many
+assignments are compared.
 """
 
 from typing import Literal
@@ -41,20 +41,20 @@ SILENT_POWER = 1e-9
 def make_mixtures_of_mixtures(
   segments: jax.Array, ratio_db: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Scales the first segment of each pair and sums the pair (paper, section 3.1).
+  """Scale the first segment of each pair and sum the pair (paper, section 3.1).
 
   Where either segment is silent (mean power below -90 dB of full scale) the pair
-  is summed as it is.
+  is summed without scaling.
 
   Args:
-    segments: Pairs of segments [B, 2, C, L].
-    ratio_db: Power of the first over the second after scaling [B], in dB.
+    segments: pairs of segments [B, 2, C, L].
+    ratio_db: power of the first over the second after scaling [B], in dB.
 
   Returns:
-    Mixtures of mixtures [B, C, L] and their mixtures [B, 2, C, L], float32.
+    mixtures of mixtures [B, C, L] and their mixtures [B, 2, C, L], float32.
 
   Raises:
-    ValueError: The segments do not come in pairs.
+    ValueError: the segments do not come in pairs.
   """
   if segments.ndim != 4 or segments.shape[1] != 2:
     raise ValueError(f"segments must be [B, 2, C, L], not {segments.shape}")
@@ -70,14 +70,14 @@ def make_mixtures_of_mixtures(
 
 
 def remix(estimates: jax.Array, mix_matrix: jax.Array) -> jax.Array:
-  """Sums the outputs that are assigned to each mixture.
+  """Sum the outputs that are assigned to each mixture.
 
   Args:
-    estimates: Outputs [B, N, C, L].
-    mix_matrix: Assignment [B, 2, N].
+    estimates: outputs [B, N, C, L].
+    mix_matrix: assignment [B, 2, N].
 
   Returns:
-    Estimated mixtures [B, 2, C, L], float32.
+    estimated mixtures [B, 2, C, L], float32.
   """
   batch, num_sources, num_channels, length = estimates.shape
   flat = estimates.astype(jnp.float32).reshape(batch, num_sources, -1)
@@ -89,12 +89,12 @@ def mixit_loss(remixed: jax.Array, mixtures: jax.Array, tau: float = TAU) -> jax
   """Compute the MixIT loss of outputs that are summed as assigned (paper, eq. 2).
 
   Args:
-    remixed: Sums of the outputs of each mixture [B, 2, C, L], see `remix`.
-    mixtures: The two mixtures of each mom [B, 2, C, L].
-    tau: Soft threshold, as a power ratio.
+    remixed: sums of the outputs of each mixture [B, 2, C, L], see `remix`.
+    mixtures: the two mixtures of each mom [B, 2, C, L].
+    tau: soft threshold, as a power ratio.
 
   Returns:
-    Losses [B] in dB: the mean over both mixtures and all channels.
+    losses [B] in dB: the mean over both mixtures and all channels.
   """
   return jnp.mean(thresholded_snr_loss(mixtures, remixed, tau), axis=(1, 2))
 
@@ -105,20 +105,20 @@ def assign(
   assignment: Assignment = "efficient",
   tau: float = TAU,
 ) -> jax.Array:
-  """Assigns outputs to mixtures.
+  """Assign outputs to mixtures.
 
   Args:
-    estimates: Outputs [B, N, C, L].
-    mixtures: The two mixtures of each mom [B, 2, C, L].
+    estimates: outputs [B, N, C, L].
+    mixtures: the two mixtures of each mom [B, 2, C, L].
     assignment: "efficient" (least squares, equation 3) or "exact" (all 2^N).
-    tau: Soft threshold, as a power ratio.
+    tau: soft threshold, as a power ratio.
 
   Returns:
-    Assignment [B, 2, N] of zeros and ones, float32.
+    assignment [B, 2, N] of zeros and ones, float32.
 
   Raises:
-    UserError: The assignment is unknown, or exact with more than 16 outputs.
-    ValueError: The shapes do not fit.
+    UserError: the assignment is unknown, or exact with more than 16 outputs.
+    ValueError: the shapes do not fit.
   """
   if assignment == "efficient":
     return assign_least_squares(estimates, mixtures)
@@ -133,7 +133,7 @@ def assign(
 def assign_least_squares(
   estimates: jax.Array, mixtures: jax.Array, channels: Channels = "all"
 ) -> jax.Array:
-  """Assigns outputs by least squares (paper, equation 3).
+  """Assign outputs by least squares (paper, equation 3).
 
   Both mixtures are regressed on the outputs, and each output goes to the mixture
   where its coefficient is larger; at a tie, as for a silent output, to the first.
@@ -141,15 +141,15 @@ def assign_least_squares(
   loading of the diagonal of 1e-5 that keeps identical outputs solvable.
 
   Args:
-    estimates: Outputs [B, N, C, L].
-    mixtures: The two mixtures of each mom [B, 2, C, L].
+    estimates: outputs [B, N, C, L].
+    mixtures: the two mixtures of each mom [B, 2, C, L].
     channels: "all", or "left" for what the paper's implementation does.
 
   Returns:
-    Assignment [B, 2, N] of zeros and ones, float32.
+    assignment [B, 2, N] of zeros and ones, float32.
 
   Raises:
-    ValueError: The shapes do not fit.
+    ValueError: the shapes do not fit.
   """
   if channels not in ("all", "left"):
     raise ValueError(f"channels must be 'all' or 'left', not {channels!r}")
@@ -163,34 +163,34 @@ def assign_least_squares(
 def assign_exact(
   estimates: jax.Array, mixtures: jax.Array, tau: float = TAU
 ) -> jax.Array:
-  """Assigns outputs by searching all 2^N assignments for the lowest loss.
+  """Assign outputs by searching all 2^N assignments for the lowest loss.
 
-  The loss is `mixit_loss`. The error of every assignment follows from
-  inner products, in float32: P - 2 a.X + a.G.a. Where outputs are much louder than
-  the mixtures and cancel each other this difference loses its digits. So it is
-  clipped at zero, and a last comparison on waveforms keeps the least-squares
-  assignment where that one is better.
+  The loss is `mixit_loss`. The error of every assignment follows from inner
+  products, in float32: P - 2 a.X + a.G.a. Where outputs are much louder than the
+  mixtures and cancel each other, this difference loses its digits. So it is clipped
+  at zero, and a last comparison on waveforms keeps the least-squares assignment
+  where that one is better.
 
   Assignments whose losses differ by less than 1e-5 dB count as equal, and the one
   of lowest code wins; bit n of a code is set where output n goes to the second
   mixture. Memory is [B, 2^N, C].
 
   Args:
-    estimates: Outputs [B, N, C, L], N up to 16.
-    mixtures: The two mixtures of each mom [B, 2, C, L].
-    tau: Soft threshold, as a power ratio.
+    estimates: outputs [B, N, C, L], N up to 16.
+    mixtures: the two mixtures of each mom [B, 2, C, L].
+    tau: soft threshold, as a power ratio.
 
   Returns:
-    Assignment [B, 2, N] of zeros and ones, float32.
+    assignment [B, 2, N] of zeros and ones, float32.
 
   Raises:
-    UserError: There are more than 16 outputs.
-    ValueError: The shapes do not fit.
+    UserError: there are more than 16 outputs.
+    ValueError: the shapes do not fit.
   """
   num_sources = estimates.shape[1]
   if num_sources > MAX_EXACT_OUTPUTS:
     raise UserError(
-      f"the exact assignment weighs 2^N assignments and takes at most "
+      f"the exact assignment compares 2^N assignments and takes at most "
       f"{MAX_EXACT_OUTPUTS} outputs, but the model has {num_sources}: use the "
       "'efficient' assignment or fewer outputs"
     )
@@ -212,17 +212,17 @@ def assign_exact(
 def trivial_split_loss(
   mixtures: jax.Array, num_sources: int, tau: float = TAU
 ) -> jax.Array:
-  """MixIT loss of outputs that all equal mom / N, under the best assignment.
+  """Compute the MixIT loss of outputs that all equal mom / N, assigned in the best way.
 
   A model that has learned nothing reaches this loss by copying its input.
 
   Args:
-    mixtures: The two mixtures of each mom [B, 2, C, L].
-    num_sources: Number of outputs N.
-    tau: Soft threshold, as a power ratio.
+    mixtures: the two mixtures of each mom [B, 2, C, L].
+    num_sources: number of outputs N.
+    tau: soft threshold, as a power ratio.
 
   Returns:
-    Losses [B] in dB.
+    losses [B] in dB.
   """
   mixtures = mixtures.astype(jnp.float32)
   power = energy(mixtures)[:, :, :, None]  # [B, 2, C, 1]
@@ -232,7 +232,7 @@ def trivial_split_loss(
   second = 1.0 - first
 
   def error(lacking: jax.Array, own: jax.Array, other: jax.Array) -> jax.Array:
-    """Energy of lacking * x_own - (1 - lacking) * x_other [B, C, N + 1]."""
+    """Compute the energy of lacking * x_own - (1 - lacking) * x_other [B, C, N + 1]."""
     extra = 1.0 - lacking
     squared = lacking**2 * own - 2.0 * lacking * extra * inner + extra**2 * other
     return jnp.maximum(squared, 0.0)
@@ -251,18 +251,18 @@ def mixit_statistics(
   tau: float = TAU,
   active_db: float = -40.0,
 ) -> dict[str, jax.Array]:
-  """What tells a model that separates from one that has collapsed.
+  """Measure what distinguishes a model that separates from one that has collapsed.
 
   Args:
     loss: MixIT loss [B] in dB.
-    estimates: Outputs [B, N, C, L].
-    mixtures: The two mixtures of each mom [B, 2, C, L].
-    mix_matrix: Assignment [B, 2, N].
-    tau: Soft threshold, as a power ratio.
-    active_db: Energy relative to the mom, in dB, above which an output is active.
+    estimates: outputs [B, N, C, L].
+    mixtures: the two mixtures of each mom [B, 2, C, L].
+    mix_matrix: assignment [B, 2, N].
+    tau: soft threshold, as a power ratio.
+    active_db: energy relative to the mom, in dB, above which an output is active.
 
   Returns:
-    A dictionary of values per example:
+    a dictionary of values per example:
     `improvement_db` [B], trivial split loss minus loss: about 0 for a model that
     copies its input, positive once it separates;
     `active_outputs` [B], the number of outputs above `active_db`;

@@ -12,34 +12,34 @@ EPS = 1e-8  # keeps the logarithms finite for silence
 
 
 def energy(signals: jax.Array) -> jax.Array:
-  """Sum of squares over samples, in float32.
+  """Sum the squares of samples, in float32.
 
   Args:
-    signals: Waveforms [..., L].
+    signals: waveforms [..., L].
 
   Returns:
-    Energies [...].
+    energies [...].
   """
   return jnp.sum(jnp.square(signals.astype(jnp.float32)), axis=-1)
 
 
 def decibels(ratio: jax.Array) -> jax.Array:
-  """Power ratio in dB."""
+  """Convert a power ratio to dB."""
   return 10.0 * jnp.log10(ratio)
 
 
 def loss_from_energies(
   error: jax.Array, reference: jax.Array, tau: float = TAU
 ) -> jax.Array:
-  """Thresholded negative SNR of a given error energy (paper, equation 4).
+  """Compute the thresholded negative SNR of a given error energy (paper, equation 4).
 
   Args:
-    error: Energy of reference minus estimate [...].
-    reference: Energy of the reference [...].
-    tau: Soft threshold, as a power ratio.
+    error: energy of reference minus estimate [...].
+    reference: energy of the reference [...].
+    tau: soft threshold, as a power ratio.
 
   Returns:
-    Losses [...] in dB.
+    losses [...] in dB.
   """
   return decibels(error + tau * reference + EPS) - decibels(reference + EPS)
 
@@ -47,18 +47,18 @@ def loss_from_energies(
 def thresholded_snr_loss(
   references: jax.Array, estimates: jax.Array, tau: float = TAU
 ) -> jax.Array:
-  """Thresholded negative SNR (paper, equation 4), one value per signal.
+  """Compute the thresholded negative SNR of every signal (paper, equation 4).
 
   Args:
-    references: Waveforms [..., L].
-    estimates: Waveforms of the same shape.
-    tau: Soft threshold: 1e-3 clamps the SNR at 30 dB.
+    references: waveforms [..., L].
+    estimates: waveforms of the same shape.
+    tau: soft threshold: 1e-3 clamps the SNR at 30 dB.
 
   Returns:
-    Losses [...] in dB, lower is better. Callers average over channels.
+    losses [...] in dB, lower is better. Callers average over channels.
 
   Raises:
-    ValueError: The shapes differ.
+    ValueError: the shapes differ.
   """
   _check_equal_shapes(references, estimates)
   references = references.astype(jnp.float32)
@@ -74,26 +74,26 @@ def inactive_snr_loss(
   active_db: float = -60.0,
   inactive_weight: float = 0.1,
 ) -> jax.Array:
-  """Thresholded negative SNR that accepts silent stems (paper, section 4.3).
+  """Compute a thresholded negative SNR that accepts silent stems (paper, section 4.3).
 
   Per channel, a stem is active where its power is above `active_db` of the
-  mixture's. An active stem has the loss of equation 4; for an inactive one the
-  energy of the error counts, with the threshold set by the mixture:
+  mixture's. An active stem has the loss of equation 4. For an inactive one the
+  energy of the error counts, with a threshold set by the mixture:
   `inactive_weight * 10 log10(error + tau * mixture + EPS)`.
 
   Args:
-    references: Stems [B, N, C, L].
-    estimates: Estimated stems [B, N, C, L].
-    mixture: Mixture [B, C, L]; None stands for the sum of the references.
-    tau: Soft threshold, as a power ratio.
-    active_db: Power over the mixture's, in dB, above which a stem is active.
-    inactive_weight: Weight of the loss of inactive stems.
+    references: stems [B, N, C, L].
+    estimates: estimated stems [B, N, C, L].
+    mixture: mixture [B, C, L]; None stands for the sum of the references.
+    tau: soft threshold, as a power ratio.
+    active_db: power over the mixture's, in dB, above which a stem is active.
+    inactive_weight: weight of the loss of inactive stems.
 
   Returns:
-    Losses [B, C] in dB: the mean over stems.
+    losses [B, C] in dB: the mean over stems.
 
   Raises:
-    ValueError: The shapes do not fit.
+    ValueError: the shapes do not fit.
   """
   _check_equal_shapes(references, estimates)
   if references.ndim != 4:
@@ -118,7 +118,7 @@ def inactive_snr_loss(
 
 
 def _check_equal_shapes(references: jax.Array, estimates: jax.Array) -> None:
-  """Raises ValueError unless both have one shape."""
+  """Raise a ValueError unless both have the same shape."""
   if references.shape != estimates.shape:
     raise ValueError(
       f"references {references.shape} and estimates {estimates.shape} differ in shape"

@@ -13,26 +13,26 @@ _PAPER_BIN_HZ = 44100 / 2048
 
 
 def band_runs(widths: Iterable[int]) -> tuple[tuple[int, int], ...]:
-  """Groups neighboring bands of equal width, to be computed together.
+  """Group neighboring bands of equal width, to be computed together.
 
   Args:
     widths: width of every band in bins, from low to high.
 
   Returns:
-    Runs (number of bands, width of each), from low to high.
+    runs (number of bands, width of each), from low to high.
   """
   return tuple((len(list(run)), width) for width, run in groupby(widths))
 
 
 def check_bands(widths: Iterable[int], n_fft: int) -> None:
-  """Checks that the bands cover the bins of a one-sided spectrum exactly.
+  """Check that the bands cover the bins of a one-sided spectrum exactly.
 
   Args:
     widths: width of every band in bins.
     n_fft: length of the Fourier transform in samples.
 
   Raises:
-    ConfigError: A width is not a positive integer, or the sum is wrong.
+    ConfigError: a width is not a positive integer, or the sum is wrong.
   """
   widths = tuple(widths)
   for index, width in enumerate(widths):
@@ -49,18 +49,18 @@ def check_bands(widths: Iterable[int], n_fft: int) -> None:
 
 
 def scaled_bands(n_fft: int, sample_rate: int) -> tuple[int, ...]:
-  """The paper's layout, in hertz, for another transform or sample rate.
+  """Scale the paper's layout, in hertz, to another transform or sample rate.
 
   Every band keeps about its width in hertz, and at least one bin. Bands above the
-  highest frequency are left out; what remains above the last edge of the paper's
-  layout becomes one more band.
+  highest frequency are left out; bins above the last edge of the paper's layout become
+  one more band.
 
   Args:
     n_fft: length of the Fourier transform in samples.
     sample_rate: in hertz.
 
   Returns:
-    Widths in bins that sum to n_fft // 2 + 1; for 2048 and 44100 the paper's.
+    widths in bins that sum to n_fft // 2 + 1; for 2048 and 44100 the paper's.
   """
   bins = n_fft // 2 + 1
   scale = _PAPER_BIN_HZ * n_fft / sample_rate

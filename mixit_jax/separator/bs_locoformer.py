@@ -2,9 +2,8 @@
 
 A mixture's spectrogram is cut into bands of bins, each band becomes D features
 (`BandSplit`), TF-Locoformer blocks model the features over bands and frames, and
-`MaskDecoder` turns them into one complex mask per source and channel. How a waveform
-becomes a spectrogram and back stands in `waveform`, how the operations are computed in
-`ops`.
+`MaskDecoder` turns them into one complex mask per source and channel. `waveform`
+converts between waveforms and spectrograms; `ops` computes the operations.
 """
 
 import math
@@ -39,7 +38,7 @@ class BSLocoformer(nn.Module):
     config: sizes and how to compute, settled for a platform.
 
   Raises:
-    ValueError: The type of the computation is not settled.
+    ValueError: the type of the computation is not settled.
   """
 
   config: SeparatorConfig
@@ -75,7 +74,7 @@ class BSLocoformer(nn.Module):
         dropped in an example follows from its key alone.
 
     Returns:
-      Masks [B, N, C, T, F], complex64.
+      masks [B, N, C, T, F], complex64.
     """
     x = self.band_split(spectrogram)
     x, _ = self.blocks(x, jnp.arange(self.config.num_blocks), dropout_keys)
@@ -94,7 +93,7 @@ def estimate_masks(
 
 
 class BandSplit(nn.Module):
-  """Turns the bins of every band into D features.
+  """Layer that turns the bins of every band into D features.
 
   Bands of equal width are computed together.
 
@@ -123,7 +122,7 @@ class BandSplit(nn.Module):
 
 
 class TFLocoformerBlock(nn.Module):
-  """Models the bands of every frame, then the frames of every band.
+  """Block that models the bands of every frame, then the frames of every band.
 
   Attributes:
     config: of the separator.
@@ -141,11 +140,11 @@ class TFLocoformerBlock(nn.Module):
 
     Args:
       x: features [B, T, K, D].
-      index: number of this block, which tells its dropout from the others'.
+      index: number of this block, which distinguishes its dropout from the others'.
       keys: dropout keys [B], shared by all blocks, or None.
 
     Returns:
-      Features [B, T, K, D] and None.
+      features [B, T, K, D] and None.
     """
     keys = fold_in_each(keys, index)
     x = self.frequency(x, fold_in_each(keys, 0))
@@ -177,7 +176,7 @@ class TFLocoformerPath(nn.Module):
 
 
 class RMSGroupNorm(nn.Module):
-  """Divides groups of features by their root mean square, in float32.
+  """Norm that divides groups of features by their root mean square, in float32.
 
   Attributes:
     config: of the separator.
@@ -253,7 +252,7 @@ class SelfAttention(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-  """Turns the features of every band into complex masks of its bins.
+  """Layers that turn the features of every band into complex masks of its bins.
 
   Attributes:
     config: of the separator.
@@ -266,14 +265,14 @@ class MaskDecoder(nn.Module):
     """Map features [B, T, K, D] to masks [B, N, C, T, F], complex64."""
     c = self.config
     x = BandwiseNorm(c, name="norm")(jnp.moveaxis(x, 2, 0))
-    # Bands first: one large matrix product for each. Frames last: what is cut and
-    # joined below stays in long pieces.
+    # Bands first: one large matrix product for each. Frames last: the arrays split and
+    # joined below stay in long pieces.
     x = jnp.moveaxis(x, 3, 1)
     x = jnp.tanh(_bandwise_columns(x, *self._first_layer()))
     masks = []
     parts = (2, c.num_sources, c.num_channels)
     runs = band_runs(c.bands)
-    # Split, not sliced: the gradient is one concatenation, no sum of padded parts.
+    # Split, not sliced: the gradient is one concatenation, not a sum of padded parts.
     inputs = lax.split(x, [count for count, _ in runs])
     for index, ((count, width), run) in enumerate(zip(runs, inputs, strict=True)):
       features = 2 * math.prod(parts) * width
@@ -287,7 +286,7 @@ class MaskDecoder(nn.Module):
     bands, dim = len(self.config.bands), self.config.embed_dim
     if self.has_variable("params", "folded"):
       return BandwiseWeights(bands, dim, 4 * dim, name="folded")()
-    # No nonlinearity stands between these two layers.
+    # There is no nonlinearity between these two layers.
     expand = BandwiseWeights(bands, dim, 4 * dim, name="expand")()
     mix = BandwiseWeights(bands, 4 * dim, 4 * dim, name="hidden")()
     return composed(expand, mix)
@@ -357,7 +356,7 @@ def composed(
 
 
 def _bandwise_columns(x: Array, kernel: Array, bias: Array) -> Array:
-  """Map x [K, D, B, T] to [K, E, B, T] in its own type, each band for itself."""
+  """Map x [K, D, B, T] to [K, E, B, T] in its own type, each band on its own."""
   y = jnp.einsum("kde,kdbt->kebt", kernel.astype(x.dtype), x)
   return y + bias.astype(x.dtype)[:, :, None, None]
 

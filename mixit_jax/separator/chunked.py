@@ -22,7 +22,7 @@ def separate_long(
   hop: int,
   batch: int = 1,
 ) -> np.ndarray:
-  """Separates a recording in overlapping chunks and averages the overlaps.
+  """Separate a recording in overlapping chunks and average the overlaps.
 
   The chunks start every `hop` samples; the last one is padded with zeros. A silent
   chunk gives silence, and groups of `batch` consecutive chunks begin at one that is
@@ -30,24 +30,24 @@ def separate_long(
   12-s chunks every 6 s.
 
   Overlaps are added where the estimates are computed, so each sample of the result
-  travels to the host once, while the next group is computed. Apart from two groups
-  and their estimates, the result is all that is held in memory.
+  travels to the host once, while the next group is computed. Memory holds only the
+  result, and two groups with their estimates.
 
   Args:
-    separate_chunks: maps mixtures [B, C, chunk] to estimates [B, N, C, chunk]; a JAX
-      array may still be on its way, and divided over devices along B. B is always
-      `batch`, zeros fill it up. A recording shorter than a chunk comes as [B, C, L].
-      It is called for a silent recording too, to learn N.
+    separate_chunks: maps mixtures [B, C, chunk] to estimates [B, N, C, chunk]. It may
+      return a JAX array that is not computed yet, divided over devices along B. B is
+      always `batch`, filled up with zeros. A recording shorter than a chunk comes as
+      [B, C, L]. A silent recording is also passed to it, to learn N.
     mixture: recording [C, L].
     chunk: samples of a chunk.
     hop: samples from one start to the next, at most `chunk`.
     batch: chunks separated at a time.
 
   Returns:
-    Estimates [N, C, L], float32.
+    estimates [N, C, L], float32.
 
   Raises:
-    UserError: when the sizes or the shape of the mixture are not valid.
+    UserError: the sizes or the shape of the mixture are not valid.
   """
   if not 1 <= hop <= chunk:
     raise UserError(
@@ -68,7 +68,7 @@ def separate_long(
   sounding = [bool(mixture[:, start : start + chunk].any()) for start in starts]
   sums: np.ndarray | None = None
   stretch = _Stretch(0, hop)
-  # Pieces with the place of their first sample, still on their way to the host.
+  # Pieces with the place of their first sample, still being copied to the host.
   waiting: list[tuple[int, jax.Array]] = []
   for first in _groups(sounding, batch):
     group = starts[first : first + batch]
@@ -93,7 +93,7 @@ def separate_long(
 
 
 def _groups(sounding: Sequence[bool], batch: int) -> list[int]:
-  """First chunks of the groups: each begins at the next chunk that sounds."""
+  """List the first chunks of the groups: each begins at the next chunk that sounds."""
   firsts: list[int] = []
   for index, sounds in enumerate(sounding):
     if sounds and (not firsts or index >= firsts[-1] + batch):
@@ -102,7 +102,7 @@ def _groups(sounding: Sequence[bool], batch: int) -> list[int]:
 
 
 class _Stretch:
-  """Consecutive groups: what they have added past their last start stays on device.
+  """Consecutive groups, whose sums past their last start stay on the device.
 
   Attributes:
     stop: sample that the next group must start at.
@@ -116,7 +116,7 @@ class _Stretch:
   def add(
     self, estimates: jax.Array, sounding: Sequence[bool]
   ) -> list[tuple[int, jax.Array]]:
-    """Adds a group; returns the pieces that no later chunk reaches."""
+    """Add a group; return the pieces that no later chunk reaches."""
     batch, *shape, chunk = estimates.shape
     adder, whole = _adder(estimates.sharding, self._hop)
     if self._tail is None:
@@ -132,13 +132,13 @@ class _Stretch:
     return [(place, pieces)]
 
   def rest(self) -> list[tuple[int, jax.Array]]:
-    """What reaches beyond the last group."""
+    """Return the piece that reaches beyond the last group, if any."""
     return [] if self._tail is None else [(self.stop, self._tail)]
 
 
 @functools.lru_cache(maxsize=8)
 def _adder(sharding: Sharding, hop: int) -> tuple[Callable[..., Any], Sharding]:
-  """Compiled `_overlap_add` for estimates laid out like this; layout of the rest."""
+  """Compile `_overlap_add` for a layout of estimates; also return that of the rest."""
   whole = sharding
   if isinstance(sharding, NamedSharding):
     whole = NamedSharding(sharding.mesh, P())
@@ -151,7 +151,7 @@ def _adder(sharding: Sharding, hop: int) -> tuple[Callable[..., Any], Sharding]:
 def _overlap_add(
   estimates: jax.Array, sounding: jax.Array, tail: jax.Array, hop: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Adds the estimates of consecutive chunks.
+  """Add the estimates of consecutive chunks.
 
   The sums do not depend on the size of the groups: every sample's chunks are added
   from the first to the last.
@@ -164,11 +164,11 @@ def _overlap_add(
     hop: samples from one start to the next.
 
   Returns:
-    Sums from each start to the next [B, N, C, hop], and the new tail.
+    sums from each start to the next [B, N, C, hop], and the new tail.
   """
   batch, chunk = len(estimates), estimates.shape[-1]
   reach = -(-chunk // hop)
-  # Not a product: what is not counted may be NaN.
+  # Not a product: estimates that do not count may be NaN.
   estimates = jnp.where(sounding[:, None, None, None], estimates, 0.0)
   padding = ((0, 0),) * 3 + ((0, reach * hop - chunk),)
   parts = jnp.split(jnp.pad(estimates, padding), reach, axis=-1)
@@ -183,20 +183,20 @@ def _overlap_add(
 
 
 def _placed(rows: jax.Array, first: int, count: int) -> jax.Array:
-  """Rows [?, N, C, hop] from a place on in `count` rows, zeros elsewhere."""
+  """Place rows [?, N, C, hop] among `count` rows, zeros elsewhere, from `first` on."""
   padding = ((first, count - first - len(rows)), *((0, 0),) * 3)
   return jnp.pad(rows, padding)
 
 
 def _on_device(estimates: ArrayLike) -> jax.Array:
-  """The same array where it is one of JAX, a copy on the default device otherwise."""
+  """Return an array of JAX as it is, any other as a copy on the default device."""
   if isinstance(estimates, jax.Array):
     return estimates
   return jax.device_put(np.asarray(estimates, np.float32))
 
 
 def _fetch(sums: np.ndarray, arrived: list[tuple[int, jax.Array]]) -> None:
-  """Waits for pieces [B, N, C, hop] and adds them to the sums [N, C, L]."""
+  """Wait for pieces [B, N, C, hop] and add them to the sums [N, C, L]."""
   length = sums.shape[-1]
   while arrived:  # each is released as soon as it is added
     start, pieces = arrived.pop()
@@ -209,7 +209,7 @@ def _fetch(sums: np.ndarray, arrived: list[tuple[int, jax.Array]]) -> None:
 
 
 def _divide_by_cover(estimates: np.ndarray, starts: range, chunk: int) -> None:
-  """Divides sums [N, C, L] by the number of chunks that cover each sample."""
+  """Divide sums [N, C, L] by the number of chunks that cover each sample."""
   borders = sorted({*starts, *(start + chunk for start in starts)})
   for start, stop in pairwise(borders):
     # The chunks that cover this stretch begin after start - chunk, up to start.

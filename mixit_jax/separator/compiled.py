@@ -16,7 +16,7 @@ from mixit_jax.separator import waveform
 from mixit_jax.separator.bs_locoformer import composed
 from mixit_jax.separator.config import SeparatorConfig
 
-# What comes back may still be on its way; `np.asarray` waits for it.
+# The result may not be computed yet; `np.asarray` waits for it.
 SeparateChunks = Callable[[np.ndarray], jax.Array]
 
 
@@ -34,11 +34,11 @@ def chunk_separator(
     config: of the separator; what is "auto" is settled for the devices.
     params: its parameters.
     mesh: devices of this host over which each batch is divided; None takes one.
-    full_products: matrix products of float32 keep all its bits. By default a GPU rounds
-      their factors to 11 bits (TF32) and a TPU to 8 (bfloat16).
+    full_products: whether products of float32 matrices keep full precision. By default
+      a GPU rounds their factors to 11 bits (TF32) and a TPU to 8 (bfloat16).
 
   Returns:
-    Function of chunks [B, C, L] on the host to estimates [B, N, C, L] on the devices,
+    function of chunks [B, C, L] on the host to estimates [B, N, C, L] on the devices,
     divided along B. It does not wait for them. B must be a multiple of the number of
     devices.
   """

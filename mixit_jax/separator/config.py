@@ -55,7 +55,7 @@ class SeparatorConfig(Checked):
   )
   dtype: Literal["auto", "float32", "bfloat16"] = setting(
     "type of band split, blocks and decoder; auto: bfloat16 on GPU and TPU, float32 on "
-    "CPU; parameters, STFT, norms and masks are float32 always",
+    "CPU; parameters, STFT, norms and masks are always float32",
     "float32",
   )
   remat: Literal["none", "block", "dots"] = setting(
@@ -77,7 +77,7 @@ class SeparatorConfig(Checked):
   )
 
   def __post_init__(self) -> None:
-    """Check what several fields must agree on."""
+    """Check that the fields agree with each other."""
     super().__post_init__()
     for name in ("num_heads", "num_groups"):
       require(
@@ -106,7 +106,7 @@ class SeparatorConfig(Checked):
       **overrides: any field.
 
     Raises:
-      UserError: the size or a key is unknown, or a value not valid.
+      UserError: the size or a key is unknown, or a value is not valid.
     """
     if size not in _PRESETS:
       raise UserError(f"size: {size!r} is not one of {', '.join(_PRESETS)}")
@@ -117,7 +117,7 @@ class SeparatorConfig(Checked):
     return cls(**(sizes | overrides))
 
   def settled(self, platform: str) -> Self:
-    """Replace every "auto" by the choice for a platform.
+    """Replace every "auto" with the choice for a platform.
 
     Args:
       platform: "cpu", "gpu" or "tpu", of the devices that the model is compiled for.

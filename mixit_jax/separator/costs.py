@@ -1,8 +1,8 @@
 """What a separator costs: operations counted from its sizes alone.
 
 A multiplication with its addition counts as two operations. Only matrix products,
-convolutions and Fourier transforms count; what is computed twice to save memory
-counts once. Frames of the padding at the ends of convolutions cost nothing.
+convolutions and Fourier transforms count. Operations that are repeated to save memory
+count once. The padding at the ends of convolutions costs nothing.
 """
 
 import math
@@ -15,7 +15,7 @@ from mixit_jax.separator.waveform import num_frames
 def forward_flops(
   config: SeparatorConfig, samples: int, batch: int = 1
 ) -> dict[str, float]:
-  """Operations to separate a batch of mixtures.
+  """Count the operations to separate a batch of mixtures.
 
   Args:
     config: sizes of the separator.
@@ -23,8 +23,8 @@ def forward_flops(
     batch: number of mixtures B.
 
   Returns:
-    Operations of each part: "band_split", "feed_forward", "attention" (its linear
-    layers too), "decoder" and "fourier" (STFT and its inverse).
+    operations of each part: "band_split", "feed_forward", "attention" (with its linear
+    layers), "decoder" and "fourier" (STFT and its inverse).
   """
   c = config
   length, bands = num_frames(samples, c.n_fft, c.hop), len(c.bands)
@@ -55,10 +55,10 @@ def forward_flops(
 def step_flops(
   config: SeparatorConfig, samples: int, batch: int, frozen: Iterable[str] = ()
 ) -> float:
-  """Operations of a training step, forward and backward.
+  """Count the operations of a training step, forward and backward.
 
-  The gradients of a layer cost its forward pass twice, for its input and for its
-  parameters; the second part falls away where the parameters are frozen.
+  The gradients of a layer cost its forward pass twice: once for its input, and once for
+  its parameters unless they are frozen.
 
   Args:
     config: sizes of the separator.

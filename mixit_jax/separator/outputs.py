@@ -9,14 +9,14 @@ from mixit_jax.separator.config import SeparatorConfig
 
 
 def output_names(num_sources: int) -> tuple[str, ...]:
-  """Name the outputs of a pre-trained separator, which are no stems."""
+  """Name the outputs of a pre-trained separator, which are not stems."""
   return tuple(f"output_{n:02d}" for n in range(num_sources))
 
 
 def select_outputs(
   params: Mapping[str, Any], config: SeparatorConfig, outputs: Sequence[int]
 ) -> tuple[SeparatorConfig, dict[str, Any]]:
-  """Keeps the given outputs of a separator (paper section 4.3).
+  """Keep the given outputs of a separator (paper section 4.3).
 
   Only the last layer of the decoder knows the outputs. The sum of several outputs is
   not an output: each has a gate of its own.
@@ -27,11 +27,11 @@ def select_outputs(
     outputs: outputs to keep, in their new order.
 
   Returns:
-    Configuration with that many sources, and parameters that give the estimates
+    configuration with that many sources, and parameters that give the estimates
     [B, N, C, L][:, outputs] of the given ones.
 
   Raises:
-    UserError: no output, one that does not exist, or one given twice.
+    UserError: no output is given, or one does not exist or is given twice.
   """
   indices = [int(index) for index in outputs]
   if not indices or len(set(indices)) < len(indices):
@@ -53,7 +53,7 @@ def select_outputs(
 def _selected(
   layer: Mapping[str, Any], config: SeparatorConfig, indices: list[int]
 ) -> dict[str, Any]:
-  """Some outputs of a layer whose last axis is (gate, re/im, N, C, bin)."""
+  """Keep some outputs of a layer whose last axis is (gate, re/im, N, C, bin)."""
   kept = {}
   for name, array in layer.items():
     parts = (2, 2, config.num_sources, config.num_channels, -1)

@@ -1,14 +1,13 @@
 """Short-time Fourier transform, its inverse, and the level of a spectrogram.
 
-The paper (section 4.2) uses windows of 2048 samples every 512. Its implementation
-centers the frames, pads by reflection, takes the periodic Hann window, leaves the
-transform unscaled and keeps the first `L // hop` frames: so does this module.
+The paper (section 4.2) uses windows of 2048 samples every 512. Like its implementation,
+this module centers the frames, pads by reflection, takes the periodic Hann window,
+leaves the transform unscaled and keeps the first `L // hop` frames.
 
 Frames are cut and overlapped as rows of `hop` samples, by slices and shifted sums
-only. Nothing is gathered or scattered, which is quick on every platform, and all
-shapes are static. Where a batch is divided over devices, call it within
-`jax.shard_map`: up to jax 0.11, XLA for CPU and GPU does not partition its transform by
-itself and would gather the whole batch.
+only. This avoids gathers and scatters, is fast on every platform, and keeps all shapes
+static. Where a batch is divided over devices, call it within `jax.shard_map`: up to jax
+0.11, XLA for CPU and GPU does not partition its transform and would gather the batch.
 """
 
 import functools
@@ -24,17 +23,17 @@ _SMALLEST_POWER = 1e-15
 
 
 def stft(signal: Array, n_fft: int, hop: int, drop_last: bool = True) -> Array:
-  """Transforms a signal to its spectrogram.
+  """Transform a signal to its spectrogram.
 
   Args:
-    signal: Real signal of shape [..., L].
-    n_fft: Samples of a window. F = n_fft // 2 + 1.
-    hop: Samples from one window to the next.
-    drop_last: Whether to drop the last frame, which the separator does not use but
+    signal: real signal of shape [..., L].
+    n_fft: samples of a window. F = n_fft // 2 + 1.
+    hop: samples from one window to the next.
+    drop_last: whether to drop the last frame, which the separator does not use but
       which counts in the level of a mixture.
 
   Returns:
-    Unscaled one-sided spectrogram of shape [..., T, F], complex64; T = L // hop, one
+    unscaled one-sided spectrogram of shape [..., T, F], complex64; T = L // hop, one
     more where the last frame is kept.
 
   Raises:
@@ -65,23 +64,23 @@ def stft(signal: Array, n_fft: int, hop: int, drop_last: bool = True) -> Array:
 
 
 def istft(spectrogram: Array, n_fft: int, hop: int, length: int) -> Array:
-  """Transforms a spectrogram back, by overlap-add of windowed frames.
+  """Transform a spectrogram back, by overlap-add of windowed frames.
 
   The sum of the windowed frames is divided by the sum of the squared windows. Where
   that sum vanishes, or no frame reaches, the signal is zero.
 
-  The last frame was dropped by `stft`, so the last `length % hop` samples stand in
-  the slope of one window only. They are exact for a spectrogram of a signal, but
-  what a mask adds there is amplified: lengths that are multiples of `hop` avoid it.
+  `stft` dropped the last frame, so the last `length % hop` samples lie in the slope of
+  one window only. They are exact for a spectrogram of a signal, but what a mask adds
+  there is amplified. Lengths that are multiples of `hop` avoid this.
 
   Args:
-    spectrogram: Unscaled one-sided spectrogram of shape [..., T, F].
-    n_fft: Samples of a window.
-    hop: Samples from one window to the next.
-    length: Samples L of the signal.
+    spectrogram: unscaled one-sided spectrogram of shape [..., T, F].
+    n_fft: samples of a window.
+    hop: samples from one window to the next.
+    length: samples L of the signal.
 
   Returns:
-    Signal of shape [..., L], float32.
+    signal of shape [..., L], float32.
 
   Raises:
     ValueError: F is not `n_fft // 2 + 1`.
@@ -103,16 +102,16 @@ def istft(spectrogram: Array, n_fft: int, hop: int, length: int) -> Array:
 
 
 def level(spectrogram: Array) -> Array:
-  """Measures the root mean square of a spectrogram, which is never zero.
+  """Measure the root mean square of a spectrogram, which is never zero.
 
   The separator divides every channel of a mixture by the level of all its frames,
   the last one included.
 
   Args:
-    spectrogram: Spectrogram of shape [..., T, F].
+    spectrogram: spectrogram of shape [..., T, F].
 
   Returns:
-    Level of shape [...], float32: the root of the mean over T and F of the power,
+    level of shape [...], float32: the root of the mean over T and F of the power,
     where a power below 1e-15 counts as 1e-15.
   """
   power = jnp.square(spectrogram.real) + jnp.square(spectrogram.imag)
@@ -127,22 +126,22 @@ def _check_sizes(n_fft: int, hop: int) -> None:
 
 
 def _hann(n_fft: int) -> np.ndarray:
-  """Periodic Hann window, rounded once from float64."""
+  """Return the periodic Hann window, rounded once from float64."""
   return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
 
 
 def _as_rank(array: Array | np.ndarray, rank: int) -> Array:
-  """Adds leading axes of size 1."""
+  """Add leading axes of size 1."""
   return jnp.reshape(array, (1,) * (rank - array.ndim) + array.shape)
 
 
 def _pad_end(array: Array, before: int, after: int, mode: str = "constant") -> Array:
-  """Pads the last axis."""
+  """Pad the last axis."""
   return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(before, after)], mode=mode)
 
 
 def _overlap_add(frames: Array, hop: int) -> Array:
-  """Sums frames [..., T, n_fft] that start `hop` apart, as rows [..., R, hop]."""
+  """Sum frames [..., T, n_fft] that start `hop` apart, as rows [..., R, hop]."""
   rows_per_frame = -(-frames.shape[-1] // hop)
   frames = _pad_end(frames, 0, rows_per_frame * hop - frames.shape[-1])
   no_padding = [(0, 0)] * (frames.ndim - 2)
@@ -157,7 +156,7 @@ def _overlap_add(frames: Array, hop: int) -> Array:
 
 
 def _envelope(window: np.ndarray, num_frames: int, hop: int) -> Array:
-  """Sum of squared windows as rows [R, hop]; infinite where it vanishes.
+  """Sum the squared windows, as rows [R, hop]; infinite where the sum vanishes.
 
   It is computed inside the graph: for a long signal a constant would be large.
   """

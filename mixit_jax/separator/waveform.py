@@ -10,7 +10,7 @@ from mixit_jax.separator.bs_locoformer import BSLocoformer, estimate_masks
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.spectral import istft, level, stft
 
-# Share of a window at its end where it is below 0.01.
+# Share of a window, at its end, in which it is below 0.01.
 _WINDOW_FOOT = 1 / 32
 
 
@@ -37,7 +37,7 @@ def separate(
     dropout_keys: one random key per example [B], or None for no dropout.
 
   Returns:
-    Estimates [B, N, C, L], float32, at the level of the mixtures.
+    estimates [B, N, C, L], float32, at the level of the mixtures.
   """
   spectrogram, scale = analyze(config, mixture)
   masks = estimate_masks(config, params, spectrogram, dropout_keys)
@@ -53,11 +53,11 @@ def analyze(config: SeparatorConfig, mixture: Array) -> tuple[Array, Array]:
     mixture: waveforms [B, C, L], longer than n_fft / 2 samples.
 
   Returns:
-    Spectrograms [B, C, T, F], complex64, and the level of every channel [B, C] that
+    spectrograms [B, C, T, F], complex64, and the level of every channel [B, C] that
     they were divided by.
 
   Raises:
-    ValueError: the shape is another one.
+    ValueError: the mixture has another shape.
   """
   c = config
   if mixture.ndim != 3 or mixture.shape[1] != c.num_channels:
@@ -78,7 +78,7 @@ def synthesize(
   """Apply masks [B, N, C, T, F] to a spectrogram [B, C, T, F].
 
   Returns:
-    Waveforms [B, N, C, L] of that length L, float32, at the level of the spectrogram.
+    waveforms [B, N, C, L] of that length L, float32, at the level of the spectrogram.
   """
   return istft(masks * spectrogram[:, None], config.n_fft, config.hop, length)
 
@@ -87,9 +87,8 @@ def num_frames(length: int, n_fft: int, hop: int) -> int:
   """Count the frames that are separated for a mixture of `length` samples.
 
   The last of the L // hop + 1 frames is dropped. Where only the foot of a window is
-  left for the last samples, the inverse would blow up what a mask adds there, so the
-  mixture is continued with zeros. The paper's lengths (6 and 12 s at 44.1 kHz) need
-  none.
+  left for the last samples, the inverse would amplify what a mask adds there, so the
+  mixture is padded with zeros. The paper's lengths (6 and 12 s at 44.1 kHz) need none.
   """
   reach = round((1 / 2 - _WINDOW_FOOT) * n_fft)  # of a frame past its center
   return max(length // hop, -(-(length - reach) // hop) + 1)

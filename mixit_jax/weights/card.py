@@ -29,10 +29,10 @@ _LABELS = {
 
 
 def model_card(weights: Weights, digests: Mapping[str, str]) -> str:
-  """Renders a model card.
+  """Render a model card.
 
   Args:
-    weights: with the card that is rendered.
+    weights: weights, with the card to render.
     digests: SHA-256 of each file of tensors, by its name.
 
   Returns:
@@ -46,7 +46,7 @@ def model_card(weights: Weights, digests: Mapping[str, str]) -> str:
   else:
     outputs = (
       f"It is pre-trained: its {config.num_sources} outputs have no names. Fine-tune "
-      "it, or see with `mixit-jax select-channels` which output is which stem."
+      "it, or let `mixit-jax select-channels` find which output is which stem."
     )
   settings = [("parameters", f"{parameters:,}"), *dataclasses.asdict(config).items()]
   provenance = [
@@ -70,8 +70,8 @@ def model_card(weights: Weights, digests: Mapping[str, str]) -> str:
       f"- {_text(line)}" for line in ([data] if isinstance(data, str) else data)
     ),
     "## License",
-    f"Weights: {_text(card.get('license') or _NOT_STATED)}. They are bound by the "
-    "licenses of their training data as well. Code (mixit_jax): Apache-2.0.",
+    f"Weights: {_text(card.get('license') or _NOT_STATED)}. The licenses of their "
+    "training data apply as well. Code (mixit_jax): Apache-2.0.",
     "## Provenance",
     _table(("entry", "value"), provenance),
     "## Files",
@@ -86,7 +86,7 @@ def _table(header: tuple[str, str], rows: Iterable[tuple[str, Any]]) -> str:
 
 
 def _text(value: Any) -> str:
-  """Value on one line, with nothing that would end a cell of a table."""
+  """Return a value on one line, without anything that would end a cell of a table."""
   if isinstance(value, list | tuple):
     value = ", ".join(str(item) for item in value)
   if isinstance(value, dict):

@@ -3,8 +3,7 @@
 `config.json` holds the model's configuration, the names of its outputs and the card;
 the tensors are in one of three formats. The default, `model.safetensors`, holds the
 parameters by their path (`blocks/…`): any program that reads safetensors can open it,
-and no code is executed in doing so. Every format holds the same float32 values, bit for
-bit.
+and reading it executes no code. All formats hold the same float32 values, bit for bit.
 """
 
 import dataclasses
@@ -42,7 +41,8 @@ class Weights:
   Attributes:
     config: configuration of the model.
     params: its parameters, nested dicts of float32 arrays.
-    stems: names of the outputs; None for a pre-trained model, whose outputs have none.
+    stems: names of the outputs; None for a pre-trained model, whose outputs have no
+      names.
     card: where the weights come from: training data, license, provenance.
   """
 
@@ -58,7 +58,7 @@ class Format(NamedTuple):
   Attributes:
     name: of the file or folder of the tensors.
     save: writes the parameters there.
-    load: reads the parameters of a model from there; those of another are refused.
+    load: reads the parameters of a model from there and refuses those of another.
   """
 
   name: str
@@ -67,7 +67,7 @@ class Format(NamedTuple):
 
 
 def format_of(folder: Path) -> Format | None:
-  """Tell the format of a folder of weights; None where the folder is none."""
+  """Return the format of a folder of weights, or None for any other folder."""
   for candidate in FORMATS.values():
     if (Path(folder) / candidate.name).exists():
       return candidate
@@ -80,7 +80,7 @@ def save_weights(
   """Write a folder of weights, the configuration last.
 
   Returns:
-    File or folder of the tensors.
+    file or folder of the tensors.
 
   Raises:
     UserError: the format is unknown, or PyTorch is needed and not installed.
@@ -155,7 +155,7 @@ def flatten_params(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def unflatten_params(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Make nested dicts from paths."""
+  """Make nested dicts from paths (`blocks/…`) and leaves."""
   params: dict[str, Any] = {}
   for path, value in tensors.items():
     *folders, name = path.split("/")
@@ -210,7 +210,7 @@ def _save_orbax(folder: Path, weights: Weights) -> None:
 def _load_orbax(folder: Path, config: SeparatorConfig) -> dict[str, Any]:
   try:
     params = restore_tree(folder)
-  except Exception as error:  # Orbax and TensorStore raise many kinds
+  except Exception as error:  # Orbax and TensorStore raise many types
     raise WeightsError(
       f"{folder} holds no readable weights ({one_line(error)[:200]})"
     ) from error

@@ -1,7 +1,7 @@
 """Weights of any origin: a run's checkpoints or a folder of weights.
 
 A run's working directory holds `config.json`, `valid_losses.json` and `checkpoints/`,
-one folder for each step. Reading them needs nothing of the training.
+one folder for each step. Reading them does not need the training code.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ CONFIG_FILE = "config.json"
 LOSSES_FILE = "valid_losses.json"
 CHECKPOINTS = "checkpoints"
 
-# Of the best checkpoints, whose mean the paper uses, where a run does not say.
+# Number of best checkpoints to average, as in the paper, if a run does not say.
 _BEST = 5
 
 
@@ -59,10 +59,11 @@ def read_weights(folder: Path, which: str = "mean") -> Weights:
 
 
 def describe_weights(folder: Path, which: str = "mean") -> Weights:
-  """Tell what `read_weights` would read, but for the parameters: nothing is loaded.
+  """Describe what `read_weights` would read, without loading the parameters.
 
   Raises:
-    UserError: the folder is neither a run nor a folder of weights, or lacks these.
+    UserError: the folder is neither a run nor a folder of weights, or lacks the
+      weights asked for.
   """
   folder = Path(folder)
   if not folder.is_dir():
@@ -81,7 +82,7 @@ def describe_weights(folder: Path, which: str = "mean") -> Weights:
 
 
 class RunDescription(NamedTuple):
-  """What a run's `config.json` says of its weights.
+  """What a run's `config.json` says about its weights.
 
   Attributes:
     model: configuration of the separator.
@@ -99,10 +100,10 @@ class RunDescription(NamedTuple):
 
 
 def describe_run(run: Path) -> RunDescription:
-  """Read what a run's `config.json` says of its weights.
+  """Read what a run's `config.json` says about its weights.
 
   Raises:
-    RunError: the folder is no run.
+    RunError: the folder is not a run.
   """
   document = read_document(run)
   values = document["config"]
@@ -127,11 +128,11 @@ def read_document(run: Path) -> dict[str, Any]:
   """Read a run's `config.json`: format, version and config, as plain values.
 
   Raises:
-    RunError: the folder is no run.
+    RunError: the folder is not a run.
   """
   file = Path(run) / CONFIG_FILE
   if not file.is_file():
-    raise RunError(f"{run} is no run: it has no {CONFIG_FILE}")
+    raise RunError(f"{run} is not a run: it has no {CONFIG_FILE}")
   document = read_json(file)
   if document.get("format") != RUN_FORMAT or "config" not in document:
     raise RunError(f"{file} does not describe a run of mixit_jax")
@@ -139,7 +140,7 @@ def read_document(run: Path) -> dict[str, Any]:
 
 
 def unusable(run: Path, document: Mapping[str, Any], reason: Exception) -> RunError:
-  """Say that a run is of another version than this one can use."""
+  """Return an error for a run of a version that this one cannot use."""
   return RunError(
     f"{Path(run) / CONFIG_FILE} was written by version {document.get('version')} and "
     f"cannot be used by version {__version__}: {one_line(reason)}"
@@ -166,7 +167,7 @@ def valid_losses(run: Path) -> dict[int, float]:
     stored = read_json(Path(run) / LOSSES_FILE)
     losses |= {int(k): math.nan if v is None else float(v) for k, v in stored.items()}
   except (UserError, ValueError, TypeError):
-    pass  # missing or damaged: the losses of a validation are found anew
+    pass  # missing or damaged: a validation finds the losses again
   return losses
 
 
@@ -180,13 +181,13 @@ def _loss_in_checkpoint(run: Path, step: int) -> float | None:
 
 
 def choose_steps(run: Path, weights: str, best: int = _BEST) -> list[int]:
-  """Choose the steps whose parameters the named weights are the mean of.
+  """Choose the steps whose mean parameters are the named weights.
 
   Args:
     run: working directory of a run.
-    weights: "mean" (of the best checkpoints, the paper's way; the latest one where no
-      validation has been), "best", "latest", "ema" or a step.
-    best: how many of the best make the mean.
+    weights: "mean" (of the best checkpoints, the paper's way; the latest one before any
+      validation), "best", "latest", "ema" or a step.
+    best: number of best checkpoints in the mean.
 
   Raises:
     RunError: there is no such checkpoint.
@@ -234,7 +235,7 @@ def _load_params(checkpoint: Path, ema: bool) -> dict[str, Any]:
   name = "ema" if ema else "params"
   try:
     return restore_tree(checkpoint / "state", name)
-  except Exception as error:  # Orbax and TensorStore raise many kinds
+  except Exception as error:  # Orbax and TensorStore raise many types
     if isinstance(error, KeyError) and error.args == (name,):
       raise RunError(
         f"{checkpoint} keeps no running mean of its parameters (optimizer.ema was "
@@ -246,7 +247,7 @@ def _load_params(checkpoint: Path, ema: bool) -> dict[str, Any]:
 
 
 def storage_reason(error: Exception) -> str:
-  """Say what is wrong: of TensorStore's long messages what the system says."""
+  """Return what is wrong; of TensorStore's long messages only the system's reason."""
   _, colon, rest = str(error).partition(" [os_error_code")
   if colon:
     return str(error)[: -len(colon + rest)].rpartition(": ")[2]

@@ -1,6 +1,6 @@
 """The configuration behind a PyTorch state dict.
 
-Shapes tell most of it. Heads, groups, hop and sample rate leave no trace in the
+Most of it follows from shapes. Heads, groups, hop and sample rate leave no trace in the
 shapes: they come from the caller, from the configuration file published beside the
 weights, or from the paper's preset of the same width and depth.
 """
@@ -15,7 +15,7 @@ from mixit_jax.errors import UserError
 from mixit_jax.separator.bands import PAPER_BANDS
 from mixit_jax.separator.config import SeparatorConfig
 
-# Other names of our fields: the callers' and those of configuration files.
+# Other names of the fields: those of callers and those of configuration files.
 _ALIASES = {"n_heads": "num_heads", "n_groups": "num_groups"}
 _FILE_NAMES = _ALIASES | {
   "num_heads": "num_heads",
@@ -40,7 +40,7 @@ def infer_config(
   merged_config: Mapping[str, Any] | str | Path | None,
   overrides: Mapping[str, Any],
 ) -> SeparatorConfig:
-  """Works out the configuration of a model from its state dict.
+  """Work out the configuration of a model from its state dict.
 
   Args:
     shapes: PyTorch shape of every weight, keys without the `model.` prefixes.
@@ -52,7 +52,7 @@ def infer_config(
       everything but the shapes.
 
   Returns:
-    The configuration.
+    the configuration.
 
   Raises:
     UserError: a weight is missing, a key is unknown, an override contradicts the
@@ -74,10 +74,10 @@ def infer_config(
 
 
 def read_merged_config(path: str | Path) -> Mapping[str, Any]:
-  """Reads a YAML configuration; tags that would create Python objects are ignored.
+  """Read a YAML configuration; tags that would create Python objects are ignored.
 
   Raises:
-    UserError: PyYAML is not installed, or the file is missing or is no YAML mapping.
+    UserError: PyYAML is not installed, or the file is missing or not a YAML mapping.
   """
   try:
     import yaml
@@ -87,7 +87,7 @@ def read_merged_config(path: str | Path) -> Mapping[str, Any]:
     ) from error
 
   class Loader(yaml.SafeLoader):
-    """Plain values only, whatever the tags say."""
+    """Loader of plain values only, whatever the tags say."""
 
   def plain(loader: Loader, node: Any) -> Any:
     if isinstance(node, yaml.MappingNode):
@@ -119,19 +119,23 @@ class _Findings:
       values.setdefault(value, place)
 
   def get(self, name: str) -> int | None:
-    """The value of a setting, or None where the file has none."""
+    """Return the value of a setting, or None if the file has none.
+
+    Raises:
+      UserError: the file gives it different values.
+    """
     values = self._values.get(name, {})
     if len(values) > 1:
       listed = ", ".join(f"{place}={value}" for value, place in values.items())
       raise UserError(
-        f"{name}: the configuration file says different things ({listed});"
+        f"{name}: the configuration file gives different values ({listed});"
         f" pass {name}= explicitly"
       )
     return next(iter(values), None)
 
 
 def _walk(node: Any, place: str) -> Iterator[tuple[str, str, int]]:
-  """Place, key and value of every whole number with a known name."""
+  """Yield place, key and value of every whole number with a known name."""
   if isinstance(node, list | tuple):
     for index, item in enumerate(node):
       yield from _walk(item, f"{place}{index}.")
@@ -144,7 +148,7 @@ def _walk(node: Any, place: str) -> Iterator[tuple[str, str, int]]:
 
 
 def _checked_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
-  """Overrides under our names."""
+  """Return the overrides under the names of `SeparatorConfig`."""
   known = {field.name for field in dataclasses.fields(SeparatorConfig)}
   renamed: dict[str, Any] = {}
   for key, value in overrides.items():
@@ -158,7 +162,7 @@ def _checked_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-  """What the shapes of the blocks tell."""
+  """Infer the fields that follow from the shapes of the blocks."""
   (embed_dim,) = _shape(shapes, _GAMMA, 1)
   ffn_dim, _, kernel_size = _shape(shapes, _DECONVOLUTION, 3)
   return {
@@ -172,10 +176,10 @@ def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 def _bands_and_sources(
   shapes: Mapping[str, tuple[int, ...]], overrides: dict[str, Any], found: _Findings
 ) -> dict[str, Any]:
-  """What the shapes of band split and decoder tell.
+  """Infer the fields that follow from the shapes of band split and decoder.
 
   A band of b bins has 2 C b inputs and 4 N C b outputs before the gate, so that C
-  follows from nothing but the number of bins, n_fft / 2 + 1.
+  follows only from the number of bins, n_fft / 2 + 1.
   """
   count = _count(shapes, r"band_split_module\.band_split_module\.(\d+)\.")
   inputs = [_shape(shapes, _ENCODER_NORM.format(k), 1)[0] for k in range(count)]
@@ -203,8 +207,8 @@ def _bands_and_sources(
       layouts.append((channels, length, bands))
   if len(layouts) != 1:
     raise UserError(
-      f"num_channels: the band split has {sum(inputs)} inputs, which"
-      f" {'several numbers' if layouts else 'no number'} of channels explain"
+      f"num_channels: the {sum(inputs)} inputs of the band split fit"
+      f" {'several numbers' if layouts else 'no number'} of channels"
       f" (num_channels={overrides.get('num_channels')}, n_fft={n_fft});"
       " pass the right num_channels= and n_fft="
     )
@@ -218,7 +222,7 @@ def _bands_and_sources(
 
 
 def _from_preset(name: str, sizes: dict[str, Any]) -> int:
-  """A field that leaves no trace in the shapes, from the paper's models."""
+  """Take a field that leaves no trace in the shapes from the paper's models."""
   if name in ("num_heads", "num_groups"):
     for size in _PRESETS:
       preset = SeparatorConfig.preset(size)
@@ -230,13 +234,13 @@ def _from_preset(name: str, sizes: dict[str, Any]) -> int:
       return getattr(SeparatorConfig.preset("small"), name)
     reason = "the bands are not those of the paper"
   raise UserError(
-    f"{name} cannot be told from the weights ({reason}): pass {name}= or the"
+    f"{name} cannot be inferred from the weights ({reason}): pass {name}= or the"
     " configuration file published with them (merged_config.yaml)"
   )
 
 
 def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
-  """One more than the highest index in the keys that start with a pattern."""
+  """Return one more than the highest index in the keys that start with a pattern."""
   indices = (re.match(pattern, key) for key in shapes)
   return 1 + max((int(match[1]) for match in indices if match), default=-1)
 
@@ -244,7 +248,7 @@ def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
 def _shape(
   shapes: Mapping[str, tuple[int, ...]], key: str, ndim: int
 ) -> tuple[int, ...]:
-  """Shape of a weight that every such model has."""
+  """Return the shape of a weight that every such model has."""
   if key not in shapes:
     raise UserError(f"{key} is missing: these are not the weights of a BS-Locoformer")
   if len(shapes[key]) != ndim:

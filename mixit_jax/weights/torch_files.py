@@ -15,13 +15,13 @@ from mixit_jax.files import replacing
 
 
 def read_torch_file(path: str | Path) -> Mapping[str, Any]:
-  """Reads a `.pth` or `.ckpt` file without executing anything in it.
+  """Read a `.pth` or `.ckpt` file without executing anything in it.
 
   Args:
     path: file that torch.save wrote.
 
   Returns:
-    Its content, for `torch_weights.from_torch`: a state dict, or a Lightning
+    its content, for `torch_weights.from_torch`: a state dict, or a Lightning
     checkpoint that holds one as `state_dict`.
 
   Raises:
@@ -36,13 +36,13 @@ def read_torch_file(path: str | Path) -> Mapping[str, Any]:
   try:
     with warnings.catch_warnings(action="ignore"):
       content = torch.load(path, map_location="cpu", weights_only=True)
-  except Exception as error:  # a damaged file can raise any kind
+  except Exception as error:  # a damaged file can raise any error
     # Both refusals, of a forbidden and of an unknown class, name it like this.
     refused = re.search(r"GLOBAL ([\w.]+)", str(error))
     if refused:
       raise UserError(
         f"{path} holds a Python object ({refused[1]}), which could run code when"
-        " loaded, and is refused: where you trust it, save its state_dict alone"
+        " loaded, and is refused: if you trust it, save only its state_dict"
       ) from error
     raise UserError(
       f"{path} is damaged or not a PyTorch file ({type(error).__name__}): get it again"
@@ -56,7 +56,7 @@ def read_torch_file(path: str | Path) -> Mapping[str, Any]:
 
 
 def write_torch_file(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> None:
-  """Writes a state dict as torch.save does, at once or not at all.
+  """Write a state dict as torch.save does, atomically.
 
   Args:
     path: file to write; its folder is created.
@@ -83,7 +83,7 @@ def _torch(path: Path) -> ModuleType:
 
 
 def _check_archive(path: Path) -> None:
-  """Compares the checksums of an archive, which torch.load does not look at."""
+  """Verify the checksums of an archive, which torch.load ignores."""
   if not zipfile.is_zipfile(path):
     return  # older format, without checksums
   try:

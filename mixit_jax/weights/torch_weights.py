@@ -1,8 +1,8 @@
 """Weights of the paper's PyTorch models, in both directions, without PyTorch.
 
 A published state dict holds one entry per band and block, under `model.model.`; ours
-stacks blocks, and bands of equal width, on a leading axis. Nothing but the layout
-changes: going there and back gives the same bits.
+stacks blocks, and bands of equal width, on a leading axis. Only the layout changes: a
+round trip is bit-exact.
 """
 
 import re
@@ -18,7 +18,7 @@ from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.weights.torch_config import infer_config
 
 PREFIX = "model.model."
-# Entries without weights: those of published files, and what else has such a name.
+# Entries without weights: those of published files, and all others with such a name.
 WINDOWS = ("model.stft.0.window", "model.istft.window", "stft.0.window")
 _IGNORED = re.compile(r"i?stft(\.\d+)?\.window")
 _LISTED = 3
@@ -30,7 +30,7 @@ def from_torch(
   merged_config: Mapping[str, Any] | str | Path | None = None,
   **overrides: Any,
 ) -> tuple[SeparatorConfig, dict[str, Any]]:
-  """Turns a PyTorch state dict into a configuration and parameters.
+  """Turn a PyTorch state dict into a configuration and parameters.
 
   Most of the configuration follows from the shapes. Heads, groups, hop and sample
   rate do not: they come from `overrides`, else from `merged_config`, else from the
@@ -41,16 +41,16 @@ def from_torch(
       or `model.`; or a Lightning checkpoint, which holds one as `state_dict`. STFT
       windows are ignored.
     merged_config: content or path of the `merged_config.yaml` beside the published
-      weights; it is searched at any depth for what the shapes do not tell.
+      weights; it is searched at any depth for fields that the shapes do not reveal.
     **overrides: fields of `SeparatorConfig`; n_heads and n_groups are understood.
 
   Returns:
-    The configuration, and parameters as nested dicts of float32 numpy arrays for
+    the configuration, and parameters as nested dicts of float32 numpy arrays for
     `Separator(config).apply({"params": params}, mixture)`.
 
   Raises:
     UserError: a weight is missing, unknown or of another shape, or a field of the
-      configuration cannot be told; the message names it.
+      configuration cannot be inferred; the message names it.
   """
   weights = _without_prefix(state_dict)
   shapes = {key: _shape_of(key, value) for key, value in weights.items()}
@@ -73,14 +73,14 @@ def from_torch(
 
 
 def to_torch(config: SeparatorConfig, params: Mapping[str, Any]) -> dict[str, Any]:
-  """Turns parameters into a state dict with the keys of the published models.
+  """Turn parameters into a state dict with the keys of the published models.
 
   Args:
     config: configuration of the separator.
     params: its parameters, nested dicts of arrays.
 
   Returns:
-    Float32 numpy arrays by key (`model.model.…`), without STFT windows.
+    float32 numpy arrays by key (`model.model.…`), without STFT windows.
 
   Raises:
     UserError: a parameter is missing or its shape is not that of the configuration.
@@ -108,7 +108,7 @@ def to_torch(config: SeparatorConfig, params: Mapping[str, Any]) -> dict[str, An
 
 
 def stft_windows(config: SeparatorConfig) -> dict[str, np.ndarray]:
-  """The periodic Hann windows that a published state dict holds beside its weights.
+  """Return the periodic Hann windows of a published state dict.
 
   Loading with strict key matching needs them; `from_torch` ignores them.
   """
@@ -131,7 +131,7 @@ class _Leaf(NamedTuple):
     path: where it is in the parameters.
     keys: the PyTorch tensors, in the order of the leading axis.
     shape: PyTorch shape of each.
-    layout: how each is turned.
+    layout: how each is rearranged.
   """
 
   path: tuple[str, ...]
@@ -146,14 +146,14 @@ _REVERSED = _Layout(lambda x: x.T, lambda x: x.T)
 # [out, in, 1] <-> [in, out]
 _POINTWISE = _Layout(lambda x: x[..., 0].T, lambda x: x.T[..., None])
 # Transposed convolution: [in, out, tap] <-> [tap, in, out], with the taps in reverse
-# order, for ours is written as a correlation.
+# order, since ours is written as a correlation.
 _FLIPPED = _Layout(
   lambda x: x.transpose(2, 0, 1)[::-1], lambda x: x[::-1].transpose(1, 2, 0)
 )
 
 
 def _leaves(config: SeparatorConfig) -> Iterator[_Leaf]:
-  """All parameters of a separator."""
+  """Yield all parameters of a separator."""
   yield from _block_leaves(config)
   dim, bands = config.embed_dim, range(len(config.bands))
   encoders = [f"band_split_module.band_split_module.{k}" for k in bands]
@@ -174,7 +174,7 @@ def _leaves(config: SeparatorConfig) -> Iterator[_Leaf]:
 
 
 def _norm(path: tuple[str, str], modules: list[str], rows: int) -> Iterator[_Leaf]:
-  """The group norm of some bands."""
+  """Yield the group norm of some bands."""
   for ours, theirs in (("gain", "weight"), ("bias", "bias")):
     keys = [f"{module}.0.{theirs}" for module in modules]
     yield _Leaf((*path, ours), keys, (rows,), _SAME)
@@ -183,7 +183,7 @@ def _norm(path: tuple[str, str], modules: list[str], rows: int) -> Iterator[_Lea
 def _dense(
   path: tuple[str, str], modules: list[str], index: int, rows: int, outputs: int
 ) -> Iterator[_Leaf]:
-  """A linear layer of some bands, number `index` of their modules."""
+  """Yield a linear layer of some bands, number `index` of their modules."""
   weights = [f"{module}.{index}.weight" for module in modules]
   biases = [f"{module}.{index}.bias" for module in modules]
   yield _Leaf((*path, "kernel"), weights, (outputs, rows, 1), _POINTWISE)
@@ -191,7 +191,7 @@ def _dense(
 
 
 def _block_leaves(config: SeparatorConfig) -> Iterator[_Leaf]:
-  """The parameters of the TF-Locoformer blocks."""
+  """Yield the parameters of the TF-Locoformer blocks."""
   dim, hidden, taps = config.embed_dim, config.ffn_dim, config.kernel_size
   entries = [
     ("attention_norm.gain", "attn_norm.gamma", (dim,), _SAME),
@@ -217,7 +217,7 @@ def _block_leaves(config: SeparatorConfig) -> Iterator[_Leaf]:
 
 
 def _without_prefix(content: Mapping[str, Any]) -> dict[str, Any]:
-  """The weights of a state dict or a checkpoint, by key without prefix."""
+  """Return the weights of a state dict or a checkpoint, by key without prefix."""
   if isinstance(content.get("state_dict"), Mapping):
     content = content["state_dict"]
   weights: dict[str, Any] = {}
@@ -238,7 +238,7 @@ def _shape_of(key: str, value: Any) -> tuple[int, ...]:
 
 
 def _check_keys(problem: str, keys: set[str]) -> None:
-  """Raises an error that names some of the keys, if there is any."""
+  """Raise a UserError that names some of the keys, if there are any."""
   if keys:
     listed = ", ".join(sorted(keys)[:_LISTED])
     more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
@@ -246,7 +246,7 @@ def _check_keys(problem: str, keys: set[str]) -> None:
 
 
 def _float32(key: str, value: Any) -> np.ndarray:
-  """A finite array from an array or a tensor on any device."""
+  """Convert an array, or a tensor on any device, to finite float32 values."""
   if hasattr(value, "detach"):
     value = value.detach().cpu().float().numpy()
   array = np.asarray(value, np.float32)

@@ -85,19 +85,19 @@ def without_ogg_page(ogg):
 @pytest.mark.parametrize(
   ("suffix", "change", "reason"),
   [
-    (".flac", lambda c: overwrite(c, bytes(64)), "damaged beyond .* s: "),
-    (".flac", flip, "damaged beyond"),
-    (".flac", lambda c: insert(c, GARBAGE), "damaged beyond"),
-    (".flac", lambda c: c[: middle(c)], "damaged beyond"),
-    (".flac", lambda c: c + GARBAGE, "damaged beyond"),
-    (".flac", lambda c: c + c, "damaged beyond"),
+    (".flac", lambda c: overwrite(c, bytes(64)), "damaged after .* s: "),
+    (".flac", flip, "damaged after"),
+    (".flac", lambda c: insert(c, GARBAGE), "damaged after"),
+    (".flac", lambda c: c[: middle(c)], "damaged after"),
+    (".flac", lambda c: c + GARBAGE, "damaged after"),
+    (".flac", lambda c: c + c, "damaged after"),
     (".flac", without_flac_frame, r"frames are lost at 1\.9 s"),
     (".flac", lambda c: with_total(without_flac_frame(c), 0), r"frames are lost"),
-    (".ogg", without_ogg_page, "samples can be decoded of 220500"),
-    (".opus", without_ogg_page, "samples can be decoded of 240000"),
-    (".ogg", flip, "samples can be decoded of"),
-    (".opus", flip, "samples can be decoded of"),
-    (".ogg", lambda c: insert(c, GARBAGE), "samples can be decoded of"),
+    (".ogg", without_ogg_page, "of at least 220500 samples"),
+    (".opus", without_ogg_page, "of at least 240000 samples"),
+    (".ogg", flip, "samples can be decoded"),
+    (".opus", flip, "samples can be decoded"),
+    (".ogg", lambda c: insert(c, GARBAGE), "samples can be decoded"),
     (".ogg", lambda c: c + c, "several streams in a row"),
     (".opus", lambda c: c + c, "several streams in a row"),
     (".mp3", lambda c: insert(c, GARBAGE), "damaged"),
@@ -202,7 +202,7 @@ def test_mp3_file_that_changes_on_the_way_is_refused(tone, encode, second, reaso
   rate, num_channels = second
   content = encode(tone(440, RATE), RATE, ".mp3")
   content += encode(tone(440, rate, num_channels=num_channels), rate, ".mp3")
-  with pytest.raises(AudioError, match=rf"{reason} on the way.*convert it"):
+  with pytest.raises(AudioError, match=rf"{reason} midway.*convert it"):
     decode(content)
 
 

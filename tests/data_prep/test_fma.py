@@ -175,7 +175,7 @@ def test_music_that_gives_nothing_is_an_error_that_says_why(tmp_path):
   with pytest.raises(UserError, match="holds no audio file"):
     _prepare(tmp_path / "empty", tmp_path / "out")
   write(tmp_path / "short/a.wav", noise(1, 1))
-  with pytest.raises(UserError, match=r"all of its 1 files.*a\.wav: its 1\.00 s"):
+  with pytest.raises(UserError, match=r"all 1 files.*a\.wav: its 1\.00 s"):
     _prepare(tmp_path / "short", tmp_path / "out")
 
 
@@ -203,7 +203,7 @@ def test_finished_shards_are_kept_and_damaged_ones_made_again(music, tmp_path, c
   _prepare(music, out, "--tracks-per-shard=1")
   assert _files(out) == before
   assert [path.stat().st_mtime_ns for path in shards[1:]] == times[1:]
-  assert "5 of 6 shards were finished before" in capsys.readouterr().out
+  assert "5 of 6 shards were already finished" in capsys.readouterr().out
 
 
 def test_another_setting_or_other_music_is_refused(music, tmp_path):
@@ -270,7 +270,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
   assert not (out / "manifest.json").exists()
   again = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
   assert again.returncode == 0, again.stderr
-  assert "shards were finished before" in again.stdout
+  assert "shards were already finished" in again.stdout
   _prepare(music, tmp_path / "whole", "--tracks-per-shard=1")
   assert _files(out) == _files(tmp_path / "whole")
 

@@ -69,7 +69,7 @@ def test_another_table_is_refused(tmp_path, rows, message):
 
 
 def test_a_missing_table_is_named(tmp_path):
-  with pytest.raises(UserError, match=r"tracks.csv: not found; --metadata takes"):
+  with pytest.raises(UserError, match=r"tracks.csv: not found; --metadata expects"):
     read_tracks(tmp_path)
 
 

@@ -97,13 +97,13 @@ def test_a_folder_valid_comes_first(songs, tmp_path):
   assert manifest.songs["valid"] == ["valid/Mine"]
   tracks = open_shards(tmp_path / "out", "train", "bass")
   assert len(tracks) == 3 * 4
-  with pytest.raises(UserError, match="leave --valid-songs out"):
+  with pytest.raises(UserError, match="omit --valid-songs"):
     _prepare(songs, tmp_path / "out", "--valid-songs=Third - Song")
 
 
 def test_mistakes_are_named_before_anything_is_written(songs, tmp_path):
   out = tmp_path / "out"
-  with pytest.raises(UserError, match=r"no song 'Third Song' in train/, but 'Third - "):
+  with pytest.raises(UserError, match=r"no song 'Third Song' in train/.*'Third - "):
     _prepare(songs, out, "--valid-songs=Third Song")
   every = [f"--valid-songs={song.name}" for song in (songs / "train").iterdir()]
   with pytest.raises(UserError, match="leaves no song"):
@@ -147,7 +147,7 @@ def test_a_stem_that_never_sounds_is_an_error(songs, tmp_path):
   silence = np.zeros((2, 5 * RATE), np.float32)
   write(songs / "train/Third - Song/bass.wav", silence)
   write(songs / "train/Dear, You - Comma/bass.flac", silence)
-  with pytest.raises(UserError, match=r"no song gives a segment of bass.*never sounds"):
+  with pytest.raises(UserError, match=r"yields a segment of bass.*never sounds"):
     _prepare(songs, tmp_path / "out")
 
 

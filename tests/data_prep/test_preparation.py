@@ -16,7 +16,7 @@ def test_the_same_settings_may_go_on(tmp_path):
 def test_other_settings_are_refused_with_the_difference(tmp_path):
   claim_folder(tmp_path, "data_prep.fma", SETTINGS)
   before = (tmp_path / "preparation.json").read_bytes()
-  with pytest.raises(UserError, match=r"hop is 5.0 there, 2.5 now\. Give the same"):
+  with pytest.raises(UserError, match=r"hop is 5.0 there, 2.5 now\. Use the same"):
     claim_folder(tmp_path, "data_prep.fma", {**SETTINGS, "hop": 2.5})
   with pytest.raises(UserError, match=r"command is 'data_prep\.fma' there"):
     claim_folder(tmp_path, "data_prep.musdb", SETTINGS)

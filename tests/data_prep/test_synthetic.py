@@ -124,7 +124,7 @@ def test_a_killed_run_goes_on_where_it_stopped(music, tmp_path, monkeypatch, cap
   first = out / "train/song-01/vocals.wav"
   made = first.stat().st_mtime_ns
   _make(out)
-  assert "(1 were there before)" in capsys.readouterr().out
+  assert "(1 already existed)" in capsys.readouterr().out
   assert first.stat().st_mtime_ns == made
   assert _files(out) == _files(music)
 
@@ -134,7 +134,7 @@ def test_missing_mixes_are_made_again(music, capsys):
   (music / "unlabeled/mix-002.flac").unlink()
   _make(music)
   assert _files(music) == before
-  assert "(6 were there before)" in capsys.readouterr().out
+  assert "(6 already existed)" in capsys.readouterr().out
 
 
 def test_other_flags_are_refused(music):
@@ -159,7 +159,7 @@ def test_senseless_flags_are_refused(flag, message, capsys):
 
 def test_asking_for_nothing_is_an_error(tmp_path):
   flags = ["--train-songs=0", "--valid-songs=0", "--test-songs=0"]
-  with pytest.raises(UserError, match="no song asked for"):
+  with pytest.raises(UserError, match="no song requested"):
     _make(tmp_path / "x", *flags, "--mixes=0", "--mp3-mixes=0")
 
 
@@ -182,4 +182,4 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(tmp_path):
   finally:
     process.kill()
   assert process.returncode == 130
-  assert errors == "interrupted: the same command goes on where it stopped\n"
+  assert errors == "interrupted: run the same command again to resume\n"

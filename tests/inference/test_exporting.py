@@ -91,8 +91,8 @@ def test_training_data_that_is_gone_is_said_to_be_gone(finetuned, tmp_path):
   card = read_weights(finetuned).card
   gone = {**card, "training_data": str(tmp_path / "no"), "init": str(tmp_path / "gone")}
   data, origin = training_stages(gone)
-  assert "no (cannot be read any more)" in data
-  assert "gone, which cannot be read" in origin
+  assert "no (can no longer be read)" in data
+  assert "gone, which can no longer be read" in origin
   own = {**card, "init": str(finetuned)}  # its own start, and that of its start
   assert len(training_stages(own)) == 3
 
@@ -105,7 +105,7 @@ def test_a_text_replaces_the_training_data(finetuned, tmp_path):
 
 def test_a_folder_with_files_is_refused_and_left_as_it_was(finetuned, tmp_path):
   (tmp_path / "notes.txt").write_text("mine")
-  with pytest.raises(UserError, match="holds files already"):
+  with pytest.raises(UserError, match="already holds files"):
     export(finetuned, tmp_path)
   with pytest.raises(UserError, match="is a file"):
     export(finetuned, tmp_path / "notes.txt")

@@ -89,7 +89,7 @@ def test_memory_that_runs_out_is_one_line(weights, monkeypatch):
 
   model = Model(weights, chunk_seconds=1.0, hop_seconds=0.5, batch=2)
   monkeypatch.setattr(model, "separate_chunks", fail)
-  with pytest.raises(UserError, match="not enough memory for 16 chunks") as info:
+  with pytest.raises(UserError, match="not have enough memory for 16 chunks") as info:
     model.separate_mixture(np.ones((2, 9000), np.float32))
   assert "\n" not in str(info.value)
 

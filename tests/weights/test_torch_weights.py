@@ -146,7 +146,7 @@ def test_channels_need_help_where_the_fft_is_unusual():
 @pytest.mark.parametrize("name", ["num_heads", "num_groups", "hop", "sample_rate"])
 def test_what_cannot_be_told_is_named(tiny, name):
   rest = {key: value for key, value in REST.items() if key != name}
-  with pytest.raises(UserError, match=rf"^{name} cannot be told"):
+  with pytest.raises(UserError, match=rf"^{name} cannot be inferred"):
     from_torch(tiny, **rest)
 
 

@@ -1,9 +1,9 @@
-"""The frames of a FLAC file, and a file that claims no wrong length.
+"""Scan the frames of a FLAC file, and repair a wrong length in its header.
 
-libsndfile stops at the length that the header of the file claims, and reads a file
-whose sample rate changes on the way as if it did not, which plays a part of it at a
-wrong speed. Neither is an error there. Every frame states its own size and rate, so
-the frames are counted here (RFC 9639, section 9.1).
+libsndfile stops at the length that the header of the file claims. It also overlooks a
+change of the sample rate within a file, so that a part plays at the wrong speed. It
+reports neither. Every frame states its own size and rate, so the frames are counted
+here (RFC 9639, section 9.1).
 """
 
 import re
@@ -54,15 +54,15 @@ class Stream(NamedTuple):
 def scan(data: bytes) -> Stream:
   """Walk through the frames of a FLAC file.
 
-  A frame counts where its header is valid and its number follows that of the frame
-  before, so that audio which looks like a header is hardly taken for one. Where it is,
-  two frames have the same number: the one counts that is like the frame before.
+  A frame counts if its header is valid and its number follows that of the previous
+  frame, so that audio data is rarely mistaken for a header. Where it is, two frames
+  have the same number, and the one that resembles the previous frame counts.
 
   Args:
-    data: Content of the file.
+    data: content of the file.
 
   Returns:
-    Length and formats of the stream.
+    length and formats of the stream.
   """
   frames: list[_Frame] = []
   expected = 0
@@ -86,14 +86,14 @@ def scan(data: bytes) -> Stream:
 
 
 def repair(data: bytes, stream: Stream) -> bytes:
-  """Take the claim of a length out of the header of a FLAC file.
+  """Remove the length from the header of a FLAC file.
 
   Args:
-    data: Content of the file.
-    stream: What `scan` found in it.
+    data: content of the file.
+    stream: what `scan` found in it.
 
   Returns:
-    Content of the file, now of unknown length; decoders go on to its end.
+    content of the file, now of unknown length; decoders continue to its end.
   """
   del stream  # an open end is safer than a count
   total = data.find(b"fLaC") + _TOTAL
@@ -101,12 +101,12 @@ def repair(data: bytes, stream: Stream) -> bytes:
 
 
 def _alike(frames: list[_Frame]) -> bool:
-  """Tell whether two frames are of one size and format."""
+  """Tell whether two frames have the same size and format."""
   return len(frames) == 2 and frames[0][2:] == frames[1][2:]
 
 
 def _parse(header: bytes) -> _Frame | None:
-  """Read the header of a frame, if these bytes start with a valid one."""
+  """Read the header of a frame, or return None if the bytes hold no valid one."""
   size_code, rate_code = divmod(header[2], 16)
   channel_code = header[3] >> 4
   if size_code == 0 or rate_code == 15 or channel_code > 10 or header[3] & 1:
@@ -145,7 +145,7 @@ def _parse(header: bytes) -> _Frame | None:
 
 
 def _crc8(data: bytes) -> int:
-  """Checksum of frame headers: the polynomial x^8 + x^2 + x + 1, from 0."""
+  """Compute the checksum of a frame header: x^8 + x^2 + x + 1, from 0."""
   remainder = 0
   for byte in data:
     remainder ^= byte

@@ -1,10 +1,10 @@
-"""The frames of an MP3 stream, and a file that claims no wrong length.
+"""Scan the frames of an MP3 stream, and repair a wrong length in its header.
 
 libsndfile stops at the length that an MP3 file claims: the count in its first frame
 (the Xing header), or else a guess from the size of the first frames. Both are wrong
 in files that were joined, and the guess in files of variable bit rate. It also stops
-where the sample rate or the number of channels changes. Neither is an error there,
-so the frames are counted here (ISO/IEC 11172-3, section 2.4.2.3, and 13818-3).
+where the sample rate or the number of channels changes. It reports neither, so the
+frames are counted here (ISO/IEC 11172-3, section 2.4.2.3, and 13818-3).
 """
 
 from typing import NamedTuple
@@ -43,14 +43,14 @@ class Stream(NamedTuple):
 def scan(data: bytes) -> Stream:
   """Walk through the frames of an MP3 stream (layer III).
 
-  A frame counts where another one of the same sample rate follows at once, so that
-  garbage and pictures in tags are not taken for audio; the last one does not.
+  A frame counts if another one of the same sample rate follows immediately, so that
+  garbage and pictures in tags are not mistaken for audio. The last one never counts.
 
   Args:
-    data: Content of the file.
+    data: content of the file.
 
   Returns:
-    Start, length and formats of the stream. A first frame that holds a tag instead
+    start, length and formats of the stream. A first frame that holds a tag instead
     of audio is left out.
   """
   starts, frames = [], []
@@ -78,14 +78,14 @@ def scan(data: bytes) -> Stream:
 
 
 def repair(data: bytes, stream: Stream) -> bytes:
-  """Make an MP3 file that starts with the number of its frames: a Xing header.
+  """Make an MP3 file that starts with its number of frames, in a Xing header.
 
   Args:
-    data: Content of the file.
-    stream: What `scan` found in it; at least one frame.
+    data: content of the file.
+    stream: what `scan` found in it; at least one frame.
 
   Returns:
-    Content of a file with the same frames, without the tags before them.
+    content of a file with the same frames, without the tags before them.
   """
   header = bytearray(data[stream.start : stream.start + 4])
   header[1] |= 1  # no checksum
@@ -100,7 +100,7 @@ def repair(data: bytes, stream: Stream) -> bytes:
 
 
 def _parse(data: bytes, position: int) -> _Frame | None:
-  """Read the header of a frame, if a valid one stands at this position."""
+  """Read the header of a frame, or return None if no valid one starts there."""
   header = data[position : position + 4]
   if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
     return None

@@ -1,6 +1,6 @@
 """Ogg files that hold several streams one after another.
 
-libsndfile decodes the first of them and says nothing of the others.
+libsndfile decodes the first of them and silently ignores the others.
 """
 
 import re
@@ -16,7 +16,7 @@ def is_chained(data: bytes) -> bool:
   Streams that run side by side all start at the start of the file.
 
   Args:
-    data: Content of an Ogg file.
+    data: content of an Ogg file.
 
   Returns:
     True where a first page follows a page that is not one.

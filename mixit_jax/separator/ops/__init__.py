@@ -1,1 +1,1 @@
-"""Operations of the separator: a plain definition each, and what a platform needs."""
+"""Operations of the separator: plain definitions, and variants for some platforms."""

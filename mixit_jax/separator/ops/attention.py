@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 from mixit_jax.devices.platforms import by_platform
 from mixit_jax.separator.ops.dropout import dropout, fold_in_each
 
-# What the forward pass leaves for the backward pass, for remat policies.
+# Name of what the forward pass keeps for the backward pass, for remat policies.
 ATTENDED = "attended"
 
 # Weights that a CPU computes at a time: more leave its caches.
@@ -37,7 +37,7 @@ def self_attention(
     fused: take cuDNN's kernel (GPU, bfloat16, no dropout), which stores no weights.
 
   Returns:
-    Array [B, S, L, D].
+    array [B, S, L, D].
   """
   batch, sequences, length, features = qkv.shape
   parts = jnp.split(qkv, 3, -1)
@@ -59,7 +59,7 @@ def self_attention(
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def attend(q: Array, k: Array, v: Array, keys: Array | None, rate: float) -> Array:
-  """Weigh the values of many sequences, each for itself.
+  """Weigh the values of many sequences, each on its own.
 
   Args:
     q: queries [S, B, L, E], S sequences of every example.
@@ -69,7 +69,7 @@ def attend(q: Array, k: Array, v: Array, keys: Array | None, rate: float) -> Arr
     rate: share of the weights to drop.
 
   Returns:
-    Values [S, B, L, E], weighted by the softmax of q k / sqrt(E), in the type of v.
+    values [S, B, L, E], weighted by the softmax of q k / sqrt(E), in the type of v.
   """
   return _forward(q, k, v, keys, rate)[0]
 
@@ -110,7 +110,7 @@ def _backward(rate: float, saved: Any, gradient: Array) -> tuple:
     weights = jnp.exp(_logits(q, k) - normalizer)
     dropped = _drop(weights.astype(v.dtype), rate, keys, numbers)
     v_gradient = jnp.einsum("...ij,...ie->...je", dropped, g)
-    # Sum of all weights times their gradients: what the normalizer takes back.
+    # Sum of all weights times their gradients: the part due to the normalizer.
     shared = jnp.sum(g.astype(jnp.float32) * y, -1, keepdims=True)
     weight_gradient = _drop(jnp.einsum("...ie,...je->...ij", g, v), rate, keys, numbers)
     logit_gradient = weights * (weight_gradient - shared) * _scale(q)

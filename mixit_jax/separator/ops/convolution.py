@@ -19,7 +19,7 @@ def correlate(x: Array, kernel: Array, full: bool = False) -> Array:
       with the kernel counts.
 
   Returns:
-    Array [B, S, L', E]; L' is L + J - 1 if full, else L - J + 1.
+    array [B, S, L', E]; L' is L + J - 1 if full, else L - J + 1.
   """
   batch, sequences, length, features = x.shape
   y = _correlate(x.reshape(batch * sequences, length, features), kernel, full)
@@ -72,8 +72,8 @@ def _gradients_on_cpu(
   """Return the same in the only form of a convolution that is fast on CPUs.
 
   That form has one spatial axis, axes in the order of `_convolve`, and no padding where
-  the window is long. Inside a loop (the blocks are one) XLA does not bring others into
-  it, and they are 10 to 100 times slower.
+  the window is long. Inside a loop, such as the one over blocks, XLA does not convert
+  other forms to it, and they are 10 to 100 times slower.
   """
   mirrored = jnp.swapaxes(kernel[::-1], 1, 2)
   padding = len(kernel) - 1
@@ -95,7 +95,7 @@ def _overlaps(long: Array, short: Array) -> Array:
     short: sequences [S, L, E].
 
   Returns:
-    Products [J, D, E]; the features of `long` act as batch, the sequences as features.
+    products [J, D, E]; the features of `long` act as batch, the sequences as features.
   """
   products = _convolve(jnp.transpose(long, (2, 1, 0)), jnp.swapaxes(short, 0, 1))
   return jnp.swapaxes(products, 0, 1)

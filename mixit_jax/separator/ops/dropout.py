@@ -20,12 +20,12 @@ def dropout(x: Array, rate: float, keys: Array | None, site: int) -> Array:
 
   Args:
     x: values [B, S, ...].
-    rate: share of the values to drop, to a 65536th.
+    rate: share of the values to drop, rounded to a multiple of 1/65536.
     keys: one key per example [B], or None for no dropout.
     site: number of this place among those that share the keys.
 
   Returns:
-    Values of the same shape and expectation.
+    values of the same shape and expectation.
   """
   if keys is None or rate == 0:
     return x
