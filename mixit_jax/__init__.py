@@ -11,7 +11,7 @@ __all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-  """Imports `load` when it is asked for: `import mixit_jax` alone stays light."""
+  """Import `load` when it is asked for: `import mixit_jax` alone stays light."""
   if name == "load":
     from mixit_jax.inference.model import load
 

@@ -68,7 +68,7 @@ def test_crops_reach_every_place_of_a_segment(mixture_set):
 
 def test_data_that_does_not_fit_the_configuration_is_refused(mixture_set):
   assert len(open_checked(mixture_set, "train", "mixture", 0.25, 8000)) == 21
-  with pytest.raises(UserError, match="8000 Hz, but .* asks for 44100 Hz"):
+  with pytest.raises(UserError, match=r"8000 Hz, but .* asks for 44100 Hz"):
     open_checked(mixture_set, "train", "mixture", 0.25, 44100)
   for seconds in (0.26, 0.0, -1.0):
     with pytest.raises(UserError, match=f"cannot crop {seconds:g} s .* of 0.25 s"):
