@@ -3,7 +3,7 @@
 Makes synthetic songs, prepares them, pre-trains with MixIT, selects channels,
 fine-tunes, scores held-out songs and separates one, all through the public commands,
 which it prints. Results: a table, `runs/demo/scores.json`, stems in `runs/demo/stems`.
-Started again after an interruption it goes on where it stopped.
+The same command run again after an interruption resumes it.
 """
 
 import json

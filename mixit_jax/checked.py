@@ -54,7 +54,8 @@ class Rules(NamedTuple):
       if self.least in (0, 1):
         return "must not be negative" if self.least == 0 else "must be positive"
       return f"must be at least {self.least:g}"
-    return f"must be at most {min(self.most, self.below):g}"
+    bound = f"at most {self.most:g}" if value > self.most else f"below {self.below:g}"
+    return f"must be {bound}"
 
 
 def setting(meaning: str, default: Any = dataclasses.MISSING, **rules: Any) -> Any:

@@ -280,7 +280,9 @@ def _doctor(options: argparse.Namespace) -> None:
   from mixit_jax.doctor.command import diagnose, forecast
 
   if not 0 < options.utilization <= 100:
-    raise UserError(f"--utilization={options.utilization:g} is no percentage above 0")
+    raise UserError(
+      f"--utilization={options.utilization:g} is not a percentage above 0"
+    )
   if options.peak_tflops is not None and options.peak_tflops <= 0:
     raise UserError(f"--peak-tflops={options.peak_tflops:g} must be positive")
   if options.config is None:

@@ -11,7 +11,7 @@ usage: python -m mixit_jax.main --config=FILE[:NAME] --workdir=FOLDER [--config.
 
   --config    configuration file, e.g. configs/pretrain.py:medium or
               configs/table1.py:M2
-  --workdir   folder of the run; started again, it goes on where it stopped
+  --workdir   folder of the run; the same command run again resumes it
 
 Every key of the configuration can be set. With --config, --help shows the values of
 that file, else the defaults:

@@ -113,7 +113,7 @@ def test_the_python_interface_separates_files_and_arrays(finetuned, tmp_path):
   ("arguments", "words"),
   [
     (["evaluate", "nowhere", "--songs=x"], "nowhere does not exist"),
-    (["evaluate", ".", "--songs=x"], "no run"),
+    (["evaluate", ".", "--songs=x"], "not a run"),
     (["evaluate", "PRETRAINED", "--songs=MUSIC/valid"], "no names"),
     (["evaluate", "FINETUNED", "--songs=nowhere"], "nowhere"),
     (["evaluate", "FINETUNED", "--songs=MUSIC/bass"], "no song"),

@@ -57,7 +57,7 @@ def check_batch(batch: int, accumulation: int, mesh: Mesh) -> None:
   if batch % (accumulation * devices):
     raise ConfigError(
       f"run.batch = {batch} in run.accumulation = {accumulation} parts cannot be "
-      f"divided over {devices} devices: {batch} is no multiple of {accumulation} x "
+      f"divided over {devices} devices: {batch} is not a multiple of {accumulation} x "
       f"{devices} = {accumulation * devices}; change run.batch or run.accumulation"
     )
 

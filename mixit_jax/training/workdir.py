@@ -56,7 +56,7 @@ def stored_config(run: Path) -> Config:
   """Read the configuration of an existing run.
 
   Raises:
-    RunError: the folder is no run.
+    RunError: the folder is not a run.
   """
   document = read_document(run)
   values = document["config"]
@@ -75,7 +75,9 @@ def _check_unchanged(old: Config, new: Config, where: Path) -> None:
   rules = dict(all_rules())
   for key in new.run.allow_changes:
     if key not in rules:
-      raise ConfigError(f"run.allow_changes names {key}, which is no configuration key")
+      raise ConfigError(
+        f"run.allow_changes names {key}, which is not a configuration key"
+      )
   changed = {
     key: values
     for key, values in differences(old.to_dict(), new.to_dict()).items()
