@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from mixit_jax.files import write_json
+
 RUN = Path("runs/demo")
 MUSIC = RUN / "music"
 PYTHON = sys.executable
@@ -122,9 +124,7 @@ def write_scores(seconds: dict[str, float]) -> None:
     "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
     "largest_process_gib": round(peak, 2),
   }
-  temporary = RUN / ".scores.json"
-  temporary.write_text(json.dumps(scores, indent=2) + "\n")
-  temporary.replace(RUN / "scores.json")
+  write_json(RUN / "scores.json", scores)
   print(
     f"\nMixIT on validation mixes: {last['improvement_db']:.2f} dB better than trivial "
     f"outputs.\nAverage improvement over the mixture on held-out songs: "

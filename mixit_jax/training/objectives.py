@@ -52,11 +52,11 @@ class ValidBatch(NamedTuple):
 
   Attributes:
     batch: the examples.
-    weights: 1 for each example, or 0 for padding [B].
+    mask: 1 for each example, or 0 for padding [B].
   """
 
   batch: Batch
-  weights: np.ndarray
+  mask: np.ndarray
 
 
 class Objective(ABC):
@@ -222,8 +222,8 @@ class Pretraining(Objective):
     count, total = self.config.valid.examples, size * jax.process_count()
     with closing(self.host_batches(self._valid_pairs, 0, total)) as batches:
       for examples in itertools.islice(batches, math.ceil(count / total)):
-        weights = (examples["index"] < count).astype(np.float32)
-        yield ValidBatch(self.batch(examples), weights)
+        mask = (examples["index"] < count).astype(np.float32)
+        yield ValidBatch(self.batch(examples), mask)
 
   def valid_mixture(self, index: int) -> np.ndarray:
     """Return the sum of a validation pair."""
@@ -309,11 +309,11 @@ class Finetuning(Objective):
     return chunks[len(chunks) // 2][1]
 
   def _padded(self, rows: list[np.ndarray], size: int) -> ValidBatch:
-    """Fill a batch up with examples of weight 0."""
-    weights = (np.arange(size) < len(rows)).astype(np.float32)
+    """Fill a batch up with padding."""
+    mask = (np.arange(size) < len(rows)).astype(np.float32)
     references = np.stack(rows + rows[:1] * (size - len(rows)))
     examples = {"index": np.arange(size), "references": references}
-    return ValidBatch(self.batch(examples), weights)
+    return ValidBatch(self.batch(examples), mask)
 
   @property
   def _shapes(self) -> dict[str, tuple[int, ...]]:

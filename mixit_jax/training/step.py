@@ -144,20 +144,19 @@ def make_valid_step(
     mesh: devices that divide the batch and hold whole parameters.
 
   Returns:
-    Function of (params, batch, weights [B]) to sums over the batch of loss and
-    metrics, each example times its weight, and the sum of the weights. A weight of 0
-    takes padding out.
+    Function of (params, batch, mask [B]) to sums of loss and metrics over the batch,
+    and to the number of examples. A mask of 0 leaves padding out.
   """
 
-  def step(params: Params, batch: Batch, weights: jax.Array) -> dict[str, jax.Array]:
+  def step(params: Params, batch: Batch, mask: jax.Array) -> dict[str, jax.Array]:
     values, metrics = loss(params, batch, None)
 
-    def weighted(x: jax.Array) -> jax.Array:
-      w = weights.reshape(-1, *(1,) * (x.ndim - 1))
-      return jnp.sum(jnp.where(w > 0, w * x, 0.0), axis=0)
+    def masked(x: jax.Array) -> jax.Array:
+      m = mask.reshape(-1, *(1,) * (x.ndim - 1))
+      return jnp.sum(jnp.where(m > 0, x, 0.0), axis=0)
 
-    sums = jax.tree.map(weighted, {"loss": values, **metrics})
-    return jax.lax.psum({**sums, "weight": jnp.sum(weights)}, BATCH_AXES)
+    sums = jax.tree.map(masked, {"loss": values, **metrics})
+    return jax.lax.psum({**sums, "examples": jnp.sum(mask)}, BATCH_AXES)
 
   examples = P(BATCH_AXES)
   return jax.shard_map(

@@ -45,7 +45,7 @@ class Validator:
   def loss(self, params: Params, check: Callable[[], None]) -> dict[str, Any]:
     """Return the mean loss and statistics over the validation examples."""
     # A host without a song must still add its zeros.
-    sums: dict[str, Any] = {"loss": np.zeros(()), "weight": np.zeros(())}
+    sums: dict[str, Any] = {"loss": np.zeros(()), "examples": np.zeros(())}
     sharding = batch_sharding(self._mesh)
     for batch in self._objective.valid_batches(self._batch):
       check()
@@ -53,8 +53,8 @@ class Validator:
       for name, value in part.items():
         sums[name] = sums.get(name, 0.0) + np.asarray(value, np.float64)
     sums = _sum_over_hosts(sums)
-    weight = sums.pop("weight")
-    return {name: value / weight for name, value in sums.items()}
+    examples = sums.pop("examples")
+    return {name: value / examples for name, value in sums.items()}
 
   def scores(self, params: Params, check: Callable[[], None]) -> dict[str, float]:
     """Return uSDR and cSDR of whole validation songs (paper 4.3).

@@ -187,7 +187,7 @@ def test_a_batch_that_is_not_finite_changes_nothing_and_is_counted():
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.opt_state))
 
 
-def test_padding_has_no_weight_in_validation():
+def test_padding_does_not_count_in_validation():
   config = finetune_config("")
   mesh = make_mesh()
   step = jax.jit(make_valid_step(make_objective(config, mesh).loss, mesh))
@@ -195,6 +195,6 @@ def test_padding_has_no_weight_in_validation():
   whole = step(fresh_params(config), batch, jnp.ones(8))
   batch.references[5:] = np.nan
   part = step(fresh_params(config), batch, jnp.asarray([1.0] * 5 + [0.0] * 3))
-  assert part["weight"] == 5
+  assert part["examples"] == 5
   assert np.isfinite(part["loss"])
   assert float(part["loss"]) != pytest.approx(float(whole["loss"]))
