@@ -10,16 +10,10 @@ flags determine every sample.
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
-from data_prep.command import (
-  INTERRUPTED,
-  add_workers_flag,
-  natural,
-  positive_float,
-  positive_int,
-)
+from data_prep import command
+from data_prep.command import natural, positive_float, positive_int
 from data_prep.preparation import claim_folder, run_jobs
 from data_prep.synthetic.songs import Song
 from mixit_jax.console import run_command
@@ -47,7 +41,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag("--mixes", type=natural, default=90, help="songs without stems (%(default)s)")
   flag("--mp3-mixes", type=natural, default=4, help="of these, as MP3 (%(default)s)")
   flag("--mix-seconds", type=positive_float, default=20.0, help="their length (20)")
-  add_workers_flag(parser)
+  command.add_workers_flag(parser)
   flags = parser.parse_args(arguments)
   if flags.mp3_mixes > flags.mixes:
     parser.error(f"--mp3-mixes: {flags.mp3_mixes} of {flags.mixes} mixes cannot be MP3")
@@ -73,7 +67,6 @@ def list_songs(flags: argparse.Namespace) -> list[Song]:
 
 def main(arguments: list[str] | None = None) -> None:
   """Make the songs; a UserError says why it cannot be done."""
-  began = time.monotonic()
   flags = parse_flags(arguments)
   songs = list_songs(flags)
   if not songs:
@@ -87,4 +80,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-  sys.exit(run_command(main, INTERRUPTED))
+  sys.exit(run_command(main, command.INTERRUPTED))
