@@ -75,8 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
   claim_folder(flags.out, "data_prep.synthetic", settings)
   finished = run_jobs(songs, flags.workers, "songs", max_crashes=3)
   before = f" ({finished} already existed)" if finished else ""
-  seconds = time.monotonic() - began
-  print(f"{flags.out}: {len(songs)} songs in {seconds:.1f} s{before}")
+  print(f"{flags.out}: {len(songs)} songs{before}")
 
 
 if __name__ == "__main__":
