@@ -125,7 +125,7 @@ def _read(stream: soundfile.SoundFile, name: str) -> np.ndarray:
   except (soundfile.SoundFileError, OSError, ValueError) as error:
     seconds = sum(block.shape[1] for block in blocks) / stream.samplerate
     raise AudioError(
-      name, f"damaged after {seconds:.1f} s: {one_line(error)}; {_REMEDY}"
+      name, f"damaged after {seconds:.1f} s: {reason_of(error)}; {_REMEDY}"
     ) from error
   return _join(blocks, stream.channels)
 
@@ -165,7 +165,7 @@ def _decode_with_av(
 ) -> tuple[np.ndarray, int]:
   """Decode with PyAV what soundfile cannot open, for the given reason."""
   # libsndfile reports a broken MP3 file as one that does not exist.
-  why = one_line(reason)
+  why = reason_of(reason)
   why = "not an audio format that soundfile knows" if "not exist" in why else why
   try:
     import av
@@ -188,7 +188,7 @@ def _decode_with_av(
           blocks.append(converted.to_ndarray().reshape(-1, *channels).T)
   except (av.FFmpegError, OSError, ValueError, IndexError) as error:
     raise AudioError(
-      name, f"cannot be decoded: soundfile: {why}; PyAV: {one_line(error)}"
+      name, f"cannot be decoded: soundfile: {why}; PyAV: {reason_of(error)}"
     ) from error
   if not blocks:
     raise AudioError(name, "holds no audio")
@@ -200,7 +200,7 @@ def _content(source: Path | bytes, name: str) -> bytes:
   try:
     return source if isinstance(source, bytes) else source.read_bytes()
   except OSError as error:
-    raise AudioError(name, f"cannot be read: {one_line(error)}") from error
+    raise AudioError(name, f"cannot be read: {reason_of(error)}") from error
 
 
 def _join(blocks: list[np.ndarray], num_channels: int) -> np.ndarray:
@@ -227,7 +227,7 @@ def _check_formats(rates: set[int], channels: set[int], name: str) -> None:
     raise AudioError(name, f"{what}; convert it to a WAV file first")
 
 
-def one_line(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
   """Return in one line what went wrong, without the name of the file."""
   text = getattr(error, "error_string", None) or getattr(error, "strerror", None)
   return " ".join(str(text or error).split())

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from mixit_jax.audio.decoding import AudioError, decode, one_line
+from mixit_jax.audio.decoding import AudioError, decode, reason_of
 from mixit_jax.errors import UserError
 from mixit_jax.files import replacing
 
@@ -156,7 +156,7 @@ def write_audio(
     raise AudioError(
       path,
       f"cannot write {len(audio)} channels at {sample_rate} Hz as {file_format}"
-      f" {subtype}: {one_line(error)}",
+      f" {subtype}: {reason_of(error)}",
     ) from error
 
 

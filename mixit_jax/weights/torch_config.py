@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mixit_jax.errors import UserError
+from mixit_jax.errors import UserError, one_line
 from mixit_jax.separator.bands import PAPER_BANDS
 from mixit_jax.separator.config import SeparatorConfig
 
@@ -100,8 +100,7 @@ def read_merged_config(path: str | Path) -> Mapping[str, Any]:
   try:
     content = yaml.load(Path(path).read_text(), Loader)
   except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-    reason = " ".join(str(error).split())
-    raise UserError(f"{path} is not a readable YAML file: {reason}") from error
+    raise UserError(f"{path} is not a readable YAML file: {one_line(error)}") from error
   if not isinstance(content, Mapping):
     raise UserError(f"{path}: expected a YAML mapping, found {type(content).__name__}")
   return content
