@@ -1,6 +1,6 @@
 # Every target does its own set-up: only Python and make are needed.
 #
-#   make demo | test | test-slow | lint | format
+#   make demo | test | test-slow | test-compile | lint | format
 #   make test PYTHON=python3.12      another Python, in an environment of its own
 #   make test EXTRAS=dev,torch       further extras (see pyproject.toml)
 
@@ -10,8 +10,10 @@ VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 comma := ,
 READY := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
+# Where mixit_jax.devices.targets looks for it.
+LIBTPU := $(VENV)/compilers/libtpu/libtpu.so
 
-.PHONY: demo test test-slow lint format setup clean
+.PHONY: demo test test-slow test-compile tpu-compiler lint format setup clean
 .DEFAULT_GOAL := test
 
 setup: $(READY)
@@ -25,11 +27,22 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/python demo.py
 
-test: $(READY)
+# XLA's compiler for TPUs, which needs none.
+tpu-compiler: $(LIBTPU)
+
+$(LIBTPU): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --upgrade --target $(VENV)/compilers "$$($(BIN)/python -c \
+	  'from mixit_jax.devices.targets import libtpu_requirement as r; print(r())')"
+
+test: $(READY) $(LIBTPU)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-compile: $(READY) $(LIBTPU)
+	$(BIN)/python -m pytest -m compile
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -28,7 +28,6 @@ def get_config(size: str = "medium") -> Config:
       num_sources=4,
       dropout=0.1,  # of the paper's configurations
       dtype="auto",
-      remat="dots",
     ),
     objective=ObjectiveConfig(kind="stems"),
     optimizer=OptimizerConfig(

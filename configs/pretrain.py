@@ -29,7 +29,6 @@ def get_config(size: str = "medium") -> Config:
       num_sources=12,
       dropout=0.1,  # of the paper's configurations
       dtype="auto",
-      remat="dots",
     ),
     optimizer=OptimizerConfig(peak_rate=5e-4 if size == "large" else 1e-3),
     run=RunConfig(steps=150_000, steps_per_epoch=1000, batch=64),

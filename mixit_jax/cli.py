@@ -133,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     "training, e.g. --config.run.batch=32; no data is read",
   )
   doctor.add_argument(
+    "--topology",
+    metavar="KIND:SHAPE",
+    help="of devices that are not here, e.g. v5e:4x4 or h100:8 [those of this machine]",
+  )
+  doctor.add_argument(
     "--utilization",
     type=float,
     default=45,
@@ -286,12 +291,14 @@ def _doctor(options: argparse.Namespace) -> None:
   if options.peak_tflops is not None and options.peak_tflops <= 0:
     raise UserError(f"--peak-tflops={options.peak_tflops:g} must be positive")
   if options.config is None:
-    if options.overrides:
-      raise UserError(f"{options.overrides[0]} needs --config; see --help")
+    if options.overrides or options.topology:
+      needing = (*options.overrides, "--topology")[0]
+      raise UserError(f"{needing} needs --config; see --help")
     diagnose(_say)
   else:
     flags = [f"--config={options.config}", *options.overrides]
-    forecast(flags, options.utilization / 100, options.peak_tflops, _say)
+    peak, topology = options.peak_tflops, options.topology
+    forecast(flags, options.utilization / 100, peak, topology, _say)
 
 
 def _load(options: argparse.Namespace) -> Model:

@@ -97,7 +97,7 @@ def complaint(config_file, tmp_path, capfd):
     ("pretrain", "data.threads=8", ["data.buffer = 4", "data.threads = 8"]),
     ("pretrain", "run.steps=0", ["run.steps", "positive"]),
     ("pretrain", "run.batch=0", ["run.batch", "positive"]),
-    ("pretrain", "run.accumulation=0", ["run.accumulation", "positive"]),
+    ("pretrain", "run.accumulation=-1", ["run.accumulation", "not be negative"]),
     ("pretrain", "run.watchdog_seconds=inf", ["run.watchdog_seconds", "finite"]),
     ("pretrain", "valid.chunk_seconds=nan", ["valid.chunk_seconds", "finite"]),
     ("pretrain", "mesh.fsdp=0", ["mesh.fsdp", "positive"]),

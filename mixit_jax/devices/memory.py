@@ -3,12 +3,14 @@
 import resource
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+import numpy as np
 
 
 def offered(devices: Sequence[jax.Device]) -> int | None:
-  """Return the bytes that JAX may use on the smallest device; None if unknown."""
+  """Return the bytes that programs may use on the smallest device; None if unknown."""
   limits = [_statistics(device).get("bytes_limit") for device in devices]
   return min((limit for limit in limits if limit), default=None)
 
@@ -28,6 +30,19 @@ def peak(devices: Sequence[jax.Device]) -> int:
   """
   in_use = max(_statistics(device).get("peak_bytes_in_use", 0) for device in devices)
   return in_use or process_peak()
+
+
+def device_bytes(layout: Any) -> int:
+  """Count the bytes of one device's part of a layout (`jax.ShapeDtypeStruct`s)."""
+  return sum(
+    int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(layout)
+  )
+
+
+def whole_bytes(layout: Any) -> int:
+  """Count the bytes of all devices' parts together, copies not counted."""
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(layout))
 
 
 def process_peak() -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from mixit_jax.devices import start
+from mixit_jax.devices.targets import describe
 from mixit_jax.doctor.checks import run_checks
 from mixit_jax.doctor.machine import machine_checks
 from mixit_jax.doctor.requirements import Speed, requirements
@@ -24,7 +25,11 @@ def diagnose(echo: Echo) -> None:
 
 
 def forecast(
-  flags: Sequence[str], utilization: float, peak_tflops: float | None, echo: Echo
+  flags: Sequence[str],
+  utilization: float,
+  peak_tflops: float | None,
+  topology: str | None,
+  echo: Echo,
 ) -> None:
   """Print what a run needs; no data is read.
 
@@ -32,13 +37,19 @@ def forecast(
     flags: `--config=…` and its overrides, as for training.
     utilization: assumed share of the peak of the devices.
     peak_tflops: that peak for each device; None takes what is known of its kind.
+    topology: devices that are not here, such as "v5e:4x4"; None takes those that are.
     echo: takes the lines; process 0 alone prints.
 
   Raises:
     UserError: the configuration cannot be used, or the run does not fit.
   """
   config = Config.from_dict(parse_flags(["doctor", *flags]).config)
-  start.start(config.mesh.distributed)
+  target = None
+  if topology:
+    jax.config.update("jax_platforms", "cpu")
+    target = describe(topology)
+  else:
+    start.start(config.mesh.distributed)
   peak = None if peak_tflops is None else peak_tflops * 1e12
-  checks = requirements(config, Speed(utilization, peak))
+  checks = requirements(config, Speed(utilization, peak), target)
   run_checks(checks, echo if jax.process_index() == 0 else lambda _: None)

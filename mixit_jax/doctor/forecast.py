@@ -2,13 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from mixit_jax.devices import memory
@@ -98,6 +97,7 @@ class Program:
     state: layout of the state.
     batch: layout of the batch.
     step: the executable.
+    available: bytes that it may use on each device, or None where that is not known.
   """
 
   objective: Objective
@@ -105,6 +105,7 @@ class Program:
   state: TrainState
   batch: Batch
   step: jax.stages.Compiled
+  available: int | None
 
   @property
   def config(self) -> Config:
@@ -120,17 +121,20 @@ class Program:
     plan = self.step.memory_analysis()
     if plan is None:
       raise UserError("XLA does not tell the memory of programs on this device")
+    held = memory.device_bytes(self.state) + memory.device_bytes(self.batch)
+    # Not all temporaries live at the same time; on CPUs XLA's peak leaves some out.
+    temporaries = plan.peak_memory_in_bytes - held
+    if platform_of(self.mesh) == "cpu":
+      temporaries = (
+        plan.temp_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+      )
     return Memory(
-      parameters=device_bytes(self.state.params),
-      optimizer=device_bytes(self.state.opt_state),
-      ema=device_bytes(self.state.ema),
-      batch=device_bytes(self.batch),
-      # Results that do not take the place of the old state, and the code.
-      temporaries=plan.temp_size_in_bytes
-      + plan.output_size_in_bytes
-      - plan.alias_size_in_bytes
-      + plan.generated_code_size_in_bytes,
-      available=memory.offered(self.mesh.local_devices),
+      parameters=memory.device_bytes(self.state.params),
+      optimizer=memory.device_bytes(self.state.opt_state),
+      ema=memory.device_bytes(self.state.ema),
+      batch=memory.device_bytes(self.batch),
+      temporaries=max(0, temporaries) + plan.generated_code_size_in_bytes,
+      available=self.available,
     )
 
   def work(self) -> Work:
@@ -182,8 +186,19 @@ class Program:
       return (time.perf_counter() - begun) / timed
 
 
-def compile_step(objective: Objective, mesh: Mesh) -> Program:
+def compile_step(
+  objective: Objective,
+  mesh: Mesh,
+  available: int | None = None,
+  options: Mapping[str, Any] | None = None,
+) -> Program:
   """Compile the step that a run would take, from shapes alone.
+
+  Args:
+    objective: of the run.
+    mesh: devices, which may be described only.
+    available: bytes that programs may use on each; None takes what the devices say.
+    options: for the compiler.
 
   Raises:
     TooLargeError: the compiler finds no room in the memory of the devices.
@@ -191,8 +206,11 @@ def compile_step(objective: Objective, mesh: Mesh) -> Program:
   state = state_layout(objective.config, mesh)
   batch = objective.batch_layout(mesh)
   with _memory_errors(objective.config, mesh):
-    step = jit_train_step(objective, mesh, state).lower(state, batch).compile()
-  return Program(objective, mesh, state, batch, step)
+    lowered = jit_train_step(objective, mesh, state).lower(state, batch)
+    step = lowered.compile(dict(options) if options else None)
+  if available is None:
+    available = memory.offered(mesh.local_devices)
+  return Program(objective, mesh, state, batch, step, available)
 
 
 def shortened(config: Config, mesh: Mesh) -> Config:
@@ -212,7 +230,7 @@ def remedy(config: Config, mesh: Mesh) -> str:
   parts = next(
     (
       parts
-      for parts in range(run.accumulation + 1, run.batch + 1)
+      for parts in range(run.parts + 1, run.batch + 1)
       if run.batch % (parts * devices) == 0
     ),
     None,
@@ -226,14 +244,6 @@ def remedy(config: Config, mesh: Mesh) -> str:
     changes.append(f"mesh.fsdp={devices} (divides the state)")
   changes.append("more devices" if parts is None else "a smaller run.batch")
   return ", or ".join(changes)
-
-
-def device_bytes(layout: Any) -> int:
-  """Count the bytes of a device's part of a layout."""
-  return sum(
-    int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
-    for leaf in jax.tree.leaves(layout)
-  )
 
 
 @contextlib.contextmanager

@@ -1,14 +1,17 @@
 """What will this run need? Compiles its step and prints memory, operations, hours."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from jax.sharding import Mesh
 
 from mixit_jax.devices.mesh import check_batch, make_mesh
-from mixit_jax.devices.peaks import peak_flops
+from mixit_jax.devices.peaks import link_bandwidth, peak_flops
 from mixit_jax.devices.platforms import platform_of
+from mixit_jax.devices.targets import Target
 from mixit_jax.doctor.checks import Check
+from mixit_jax.doctor.collectives import collectives, seconds
 from mixit_jax.doctor.forecast import (
   Program,
   TooLargeError,
@@ -17,6 +20,7 @@ from mixit_jax.doctor.forecast import (
   shortened,
 )
 from mixit_jax.training.config import Config
+from mixit_jax.training.fitting import fit, fit_to_devices
 from mixit_jax.training.initialize import check_start
 from mixit_jax.training.objectives import Objective, make_objective
 
@@ -33,25 +37,36 @@ class Speed(NamedTuple):
   peak: float | None = None
 
 
-def requirements(config: Config, speed: Speed) -> Iterator[Check]:
+def requirements(
+  config: Config, speed: Speed, target: Target | None = None
+) -> Iterator[Check]:
   """Yield the checks of a run, one after the other; no data is read.
+
+  Args:
+    config: of the run.
+    speed: what a device is taken to reach.
+    target: devices to compile for; None takes those of this machine.
 
   Raises:
     UserError: the configuration cannot run on these devices.
   """
-  mesh = make_mesh(config.mesh.fsdp)
-  check_batch(config.run.batch, config.run.accumulation, mesh)
-  objective = make_objective(config, mesh)
+  mesh = make_mesh(config.mesh.fsdp, target.devices if target else None)
+  check_batch(config.run.batch, config.run.parts, mesh)
+  settled = fit(config, mesh, target.memory) if target else fit_to_devices(config, mesh)
+  objective = make_objective(settled, mesh)
   check_start(objective)
-  return _checks(objective, mesh, speed)
+  return _checks(objective, mesh, speed, target)
 
 
-def _checks(objective: Objective, mesh: Mesh, speed: Speed) -> Iterator[Check]:
+def _checks(
+  objective: Objective, mesh: Mesh, speed: Speed, target: Target | None
+) -> Iterator[Check]:
   programs: list[Program] = []  # those that compile
   fitting: list[Program] = []
 
   def compiles() -> str:
-    programs.append(compile_step(objective, mesh))
+    described = (target.memory, target.options) if target else ()
+    programs.append(compile_step(objective, mesh, *described))
     return _describe(objective, mesh)
 
   def fits() -> str:
@@ -66,8 +81,10 @@ def _checks(objective: Objective, mesh: Mesh, speed: Speed) -> Iterator[Check]:
   peak = speed.peak or peak_flops(mesh.devices.flat[0])
   yield Check("memory of each device", fits)
   yield Check("operations", lambda: _operations_line(program))
+  if mesh.devices.size > 1:
+    yield Check("collectives", lambda: _collectives_line(program))
   yield Check("hours, assumed", lambda: _assumed_line(program, speed, peak))
-  if fitting:
+  if fitting and not target:
     yield Check("hours, measured", lambda: _measured_line(program, peak))
 
 
@@ -110,6 +127,19 @@ def _operations_line(program: Program) -> str:
       "custom kernels not at all)"
     )
   return line
+
+
+def _collectives_line(program: Program) -> str:
+  """Tell what devices send each other in a step, and how long that takes at least."""
+  found = list(collectives(program.step.as_text() or ""))
+  kinds = Counter(collective.kind for collective in found)
+  line = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+  line += f" of {_size(sum(collective.bytes for collective in found))} a step"
+  bandwidth = link_bandwidth(program.mesh.devices.flat[0])
+  if bandwidth is None:
+    return line
+  needed = 1000 * seconds(found, program.mesh.devices.size, bandwidth)
+  return f"{line}, {needed:.2g} ms at {bandwidth / 1e9:.0f} GB/s"
 
 
 def _assumed_line(program: Program, speed: Speed, peak: float | None) -> str:

@@ -58,10 +58,11 @@ class SeparatorConfig(Checked):
     "CPU; parameters, STFT, norms and masks are always float32",
     "float32",
   )
-  remat: Literal["none", "block", "dots"] = setting(
-    "what the backward pass computes again to save memory: nothing, everything in a "
-    "block, or everything but the matrix products",
-    "none",
+  remat: Literal["auto", "none", "dots", "block"] = setting(
+    "what the backward pass computes again to save memory: nothing, everything but the "
+    "matrix products (dots), or everything in a block; auto: dots, or block where the "
+    "memory of the devices demands it",
+    "auto",
     free=True,
   )
   scan_blocks: bool = setting(
@@ -121,11 +122,14 @@ class SeparatorConfig(Checked):
 
     Args:
       platform: "cpu", "gpu" or "tpu", of the devices that the model is compiled for.
+        A training has settled `remat` by their memory before.
     """
-    dtype = self.dtype
+    dtype, remat = self.dtype, self.remat
     if dtype == "auto":
       dtype = "float32" if platform == "cpu" else "bfloat16"
-    settled = dataclasses.replace(self, dtype=dtype)
+    if remat == "auto":
+      remat = "dots"
+    settled = dataclasses.replace(self, dtype=dtype, remat=remat)
     if self.attention == "auto":
       fused = platform == "gpu" and settled._cudnn_problem() is None
       settled = dataclasses.replace(settled, attention="cudnn" if fused else "xla")

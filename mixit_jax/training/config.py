@@ -190,7 +190,11 @@ class RunConfig(Checked):
   )
   batch: int = setting("examples per step over all devices of all hosts", 64, least=1)
   accumulation: int = setting(
-    "parts into which a step divides the batch to save memory", 1, least=1, free=True
+    "parts into which a step divides the batch to save memory; 0: as few as the memory "
+    "of the devices demands",
+    0,
+    least=0,
+    free=True,
   )
   seed: int = setting("of initialization and dropout", 0, least=0)
   log_every: int = setting("steps between two lines of metrics", 50, least=1, free=True)
@@ -224,11 +228,16 @@ class RunConfig(Checked):
   def __post_init__(self) -> None:
     super().__post_init__()
     require(
-      self.batch % self.accumulation == 0,
+      self.accumulation == 0 or self.batch % self.accumulation == 0,
       f"run.accumulation = {self.accumulation} does not divide run.batch = "
       f"{self.batch}; choose a divisor",
     )
     self.profile_steps()
+
+  @property
+  def parts(self) -> int:
+    """Parts of a batch; one where their number is not settled."""
+    return max(1, self.accumulation)
 
   def profile_steps(self) -> tuple[int, int] | None:
     """Return first and last step of the profile, or None."""

@@ -11,6 +11,7 @@ from mixit_jax.devices.mesh import check_batch, local_copy, make_mesh, put_batch
 from mixit_jax.errors import UserError
 from mixit_jax.training.checkpoints import Checkpoints
 from mixit_jax.training.config import Config, RunConfig
+from mixit_jax.training.fitting import fit_to_devices
 from mixit_jax.training.initialize import check_start, initial_state, state_layout
 from mixit_jax.training.interrupts import StoppedError, StopRequest, Watchdog
 from mixit_jax.training.meter import Meter
@@ -50,8 +51,9 @@ def train(config: Config, workdir: Path) -> None:
 
     # Devices, objective and data: what cannot work ends here, with nothing written.
     mesh = make_mesh(config.mesh.fsdp)
-    check_batch(run.batch, run.accumulation, mesh)
-    objective = make_objective(config, mesh)
+    check_batch(run.batch, run.parts, mesh)
+    # What is settled belongs to these devices: the folder keeps the configuration.
+    objective = make_objective(fit_to_devices(config, mesh), mesh)
     examples = objective.examples()
     validator = Validator(objective)
     fingerprint = objective.fingerprint()

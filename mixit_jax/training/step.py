@@ -67,7 +67,7 @@ def make_train_step(
 
     def on_each_device(params: Params, batch: Batch) -> Any:
       whole = gather(params, layout)
-      grads, metrics = _accumulate(gradients, whole, batch, run.accumulation)
+      grads, metrics = _accumulate(gradients, whole, batch, run.parts)
       return average(grads, trainable_layout), jax.lax.pmean(metrics, BATCH_AXES)
 
     grads, metrics = jax.shard_map(

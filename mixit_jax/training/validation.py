@@ -39,7 +39,7 @@ class Validator:
     self._mesh = local_mesh()
     self._step = jax.jit(make_valid_step(objective.loss, self._mesh))
     run = objective.config.run
-    per_device = max(1, run.batch // run.accumulation // jax.device_count())
+    per_device = max(1, run.batch // run.parts // jax.device_count())
     self._batch = per_device * self._mesh.devices.size
 
   def loss(self, params: Params, check: Callable[[], None]) -> dict[str, Any]:

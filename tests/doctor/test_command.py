@@ -54,12 +54,14 @@ def test_a_run_is_forecast_without_data(once, config_file, capsys):
     "ok      step compiles",
     "ok      memory of each device",
     "ok      operations",
+    "ok      collectives",
     "ok      hours, assumed",
     "ok      hours, measured",
   ]
   assert "8 steps of 8 examples of 0.5 s on 8 x cpu (4x2)" in lines[0]
-  assert "at 40% of 500 GFLOP/s" in lines[3]
-  assert "one example of 0.5 s for each device" in lines[4]
+  assert "all-reduce" in lines[3]
+  assert "at 40% of 500 GFLOP/s" in lines[4]
+  assert "one example of 0.5 s for each device" in lines[5]
 
 
 def test_the_peak_of_an_unknown_device_is_asked_for(
@@ -77,9 +79,9 @@ def test_a_run_that_does_not_fit_is_not_tried(once, config_file, monkeypatch, ca
   lines = captured.out.splitlines()
   assert lines[1].startswith("FAILED  memory of each device: ")
   assert "of 1.0 MiB" in lines[1]
-  assert "does not fit, try model.remat=block" in lines[1]
+  assert "does not fit, try mesh.fsdp=8" in lines[1]
   assert not any("measured" in line for line in lines)
-  assert captured.err.splitlines() == ["error: 1 of 4 checks failed"]
+  assert captured.err.splitlines() == ["error: 1 of 5 checks failed"]
 
 
 def test_memory_that_is_gone_when_compiling_ends_the_forecast(

@@ -6,6 +6,7 @@ import jax
 import pytest
 from training.tiny import finetune_config, pretrain_config
 
+from mixit_jax.devices.memory import device_bytes
 from mixit_jax.devices.mesh import make_mesh, put_batch
 from mixit_jax.doctor import forecast
 from mixit_jax.doctor.forecast import (
@@ -13,7 +14,6 @@ from mixit_jax.doctor.forecast import (
   TooLargeError,
   Work,
   compile_step,
-  device_bytes,
   remedy,
   shortened,
 )
