@@ -19,7 +19,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from mixit_jax.separator.bands import band_runs
 from mixit_jax.separator.config import SeparatorConfig
-from mixit_jax.separator.ops.attention import ATTENDED, self_attention
+from mixit_jax.separator.ops.attention import ATTENDED, is_fused_forward, self_attention
 from mixit_jax.separator.ops.convolution import correlate
 from mixit_jax.separator.ops.dropout import dropout, fold_in_each
 from mixit_jax.separator.ops.vectors import as_rank
@@ -50,7 +50,10 @@ class BSLocoformer(nn.Module):
       raise ValueError('the dtype is "auto": call config.settled(platform) first')
     block = TFLocoformerBlock
     if c.remat != "none":
-      products = jax.checkpoint_policies.save_only_these_names(*SAVED_PRODUCTS)
+      policies = jax.checkpoint_policies
+      products = policies.save_from_both_policies(
+        policies.save_only_these_names(*SAVED_PRODUCTS), is_fused_forward
+      )
       policy = products if c.remat == "dots" else None
       block = nn.remat(block, prevent_cse=not c.scan_blocks, policy=policy)
     self.band_split = BandSplit(c)

@@ -73,3 +73,23 @@ def test_compiled_graphs_differ_as_they_should(computed):
   assert flops["none", False] > 1.2 * flops[PLAIN]
   # All but the matrix products is computed again, or the whole block.
   assert flops[PLAIN] < flops["dots", True] < flops["block", True]
+
+
+@pytest.mark.parametrize(("remat", "forward"), [("none", 2), ("dots", 2), ("block", 4)])
+def test_cudnn_attends_again_only_where_nothing_is_saved(remat, forward, monkeypatch):
+  # Tracing asks for the version of cuDNN, and needs nothing else of it.
+  library = "jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version"
+  monkeypatch.setattr(library, lambda: 91000)
+  config = dataclasses.replace(
+    TINY, embed_dim=16, bands=(11, 11, 5, 6), dtype="bfloat16", remat=remat
+  )
+  params = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+  mixture = jax.ShapeDtypeStruct((1, 1, 5 * config.hop), jnp.float32)
+
+  def loss(params, mixture):
+    return jnp.sum(separate(config.settled("gpu"), params, mixture) ** 2)
+
+  program = str(jax.make_jaxpr(jax.grad(loss))(params, mixture))
+  # Calls in the body of the scan over blocks; a block has two paths.
+  assert program.count("dot_product_attention_fwd_wrapper[") == forward
+  assert program.count("dot_product_attention_bwd_wrapper[") == 2
