@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixit_jax.files import check_vacant, new_folder, sha256
-from mixit_jax.inference.provenance import training_stages
+from mixit_jax.lock import FolderLock
 from mixit_jax.version import __version__
+from mixit_jax.weights import provenance
 from mixit_jax.weights.card import model_card
 from mixit_jax.weights.folder import Weights, save_weights
 from mixit_jax.weights.runs import read_weights
@@ -48,9 +49,11 @@ def export(
   check_vacant(out)
   weights = read_weights(run, which)
   stated: Sequence[str] = [training_data] if training_data else ()
+  stages = provenance.card_stages(weights.card)
   card = {
     **weights.card,
-    "training_data": list(stated or training_stages(weights.card)),
+    "training_data": list(stated or provenance.training_data(stages)),
+    "stages": stages,
     "license": license or weights.card.get("license"),
     "exported": datetime.date.today().isoformat(),
     "version": __version__,
@@ -64,9 +67,12 @@ def write_model(out: Path, weights: Weights, tensor_format: str) -> None:
   """Write weights with a model card, atomically.
 
   Raises:
-    UserError: the format is unknown, or `new_folder` fails.
+    UserError: the format is unknown, `new_folder` fails, or another process writes the
+      same folder.
   """
-  with new_folder(out) as folder:
+  target = out.resolve()
+  lock = FolderLock(target.parent, f".{target.name}.owner")
+  with lock, new_folder(out) as folder:
     tensors = save_weights(folder, weights, tensor_format)
     files = sorted(tensors.rglob("*")) if tensors.is_dir() else [tensors]
     digests = {

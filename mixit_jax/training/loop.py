@@ -11,16 +11,17 @@ from mixit_jax.devices.mesh import check_batch, local_copy, make_mesh, put_batch
 from mixit_jax.errors import UserError
 from mixit_jax.training.checkpoints import Checkpoints
 from mixit_jax.training.config import Config, RunConfig
-from mixit_jax.training.initialize import check_start, initial_state, state_layout
+from mixit_jax.training.initialize import check_start, initial_state
 from mixit_jax.training.interrupts import StoppedError, StopRequest, Watchdog
 from mixit_jax.training.meter import Meter
 from mixit_jax.training.objectives import HostBatch, make_objective
+from mixit_jax.training.record import new_record
+from mixit_jax.training.restart import find_past
 from mixit_jax.training.state import TrainState
 from mixit_jax.training.step import jit_train_step
 from mixit_jax.training.telemetry import Telemetry
 from mixit_jax.training.validation import Validator
-from mixit_jax.training.workdir import claim_workdir
-from mixit_jax.weights.runs import checkpoint_steps
+from mixit_jax.training.workdir import claim_workdir, owned
 
 
 class TrainingError(UserError):
@@ -54,23 +55,24 @@ def train(config: Config, workdir: Path) -> None:
     objective = make_objective(config, mesh)
     examples = objective.examples()
     validator = Validator(objective)
-    fingerprint = objective.fingerprint()
-    if not checkpoint_steps(workdir):
+    lock = opened.enter_context(owned(workdir))
+    past = find_past(objective, workdir, mesh)
+    if past is None:
       check_start(objective)
-    claim_workdir(workdir, config, write=lead)
 
-    # The state to go on from: the latest checkpoint, or the configured start.
+    # The start is accepted: from here on the folder changes.
+    first = 0 if past is None else int(past.state.step)
+    record = new_record(objective, workdir, mesh, first, past and past.meta)
+    if lead:
+      claim_workdir(workdir, config)
     checkpoints = opened.enter_context(
-      Checkpoints(workdir, run.keep_latest, run.keep_best)
+      Checkpoints(workdir, run.keep_latest, run.keep_best, past.damaged if past else ())
     )
-    restored = checkpoints.restore(state_layout(config, mesh))
-    if restored is None:
+    if past is None:
       state = initial_state(objective, workdir, mesh)
     else:
-      state, meta = restored
-      _check_data(config, workdir, meta["data_fingerprint"], fingerprint)
-      logging.info("resuming %s at step %d", workdir, int(state.step))
-    first = int(state.step)
+      state = past.state
+      logging.info("resuming %s at step %d", workdir, first)
     validated = not _is_validated(config, first) or checkpoints.has_loss(first)
     if first >= run.steps and validated:
       logging.info("%s has already taken its %d steps", workdir, run.steps)
@@ -84,8 +86,9 @@ def train(config: Config, workdir: Path) -> None:
     meter = Meter(config, mesh)
 
     def save(step: int, state: TrainState) -> None:
-      meta = {"config": config.to_dict(), "data_fingerprint": fingerprint}
-      checkpoints.save(step, state, {**meta, "step": step})
+      if lock is not None:
+        lock.check()
+      checkpoints.save(step, state, {**record, "step": step})
 
     def validate(step: int, state: TrainState) -> None:
       params = local_copy(state.params if state.ema is None else state.ema, mesh)
@@ -163,16 +166,6 @@ def _is_validated(config: Config, step: int) -> bool:
   """Tell whether there is a validation after a step."""
   epoch = config.valid.every_epochs * config.run.steps_per_epoch
   return step > 0 and (step % epoch == 0 or step == config.run.steps)
-
-
-def _check_data(config: Config, workdir: Path, stored: str, found: str) -> None:
-  """Raise a UserError where a run would go on with other data."""
-  if stored != found and "data.shards" not in config.run.allow_changes:
-    raise UserError(
-      f"{config.data.shards} is not the data that {workdir} has trained on, or it was "
-      "prepared anew; restore it, use another --workdir, or name data.shards in "
-      "--config.run.allow_changes"
-    )
 
 
 def _asked_to_stop(checkpoints: Checkpoints, stop: StopRequest, step: int) -> bool:

@@ -12,6 +12,7 @@ from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.errors import UserError
 from mixit_jax.training.checkpoints import Checkpoints
 from mixit_jax.training.initialize import state_layout
+from mixit_jax.training.restart import restore
 from mixit_jax.weights.runs import checkpoint_steps, choose_steps, valid_losses
 
 # TensorStore complains of arrays that are still under way when a restore has failed.
@@ -35,8 +36,9 @@ def layout(fsdp=1, devices=1):
 
 def restored(run, like=None):
   """The state that a restart goes on from, as host arrays by path."""
-  with Checkpoints(run) as checkpoints:
-    return checkpoints.restore(like or layout())[0]
+  past = restore(run, like or layout())
+  Checkpoints(run, damaged=past.damaged).close()
+  return past.state
 
 
 def assert_is_step(state, run, step):
@@ -126,7 +128,7 @@ def test_memory_that_does_not_suffice_is_no_damage(run, monkeypatch):
   def fail(*_, **__):
     raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-  monkeypatch.setattr("mixit_jax.training.checkpoints.checksums", fail)
+  monkeypatch.setattr("mixit_jax.training.restart.checksums", fail)
   with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
     restored(run)
   assert checkpoint_steps(run)[-1] == 8
@@ -171,7 +173,8 @@ def test_the_best_follow_the_losses_that_are_recorded_later(run):
 def test_what_killed_saves_have_left_is_removed(run):
   for name in ("9.orbax-checkpoint-tmp", "12.orbax-checkpoint-tmp"):
     shutil.copytree(run / "checkpoints/8", run / "checkpoints" / name)
-  state = restored(run)
+  state = restore(run, layout()).state
+  assert len(list((run / "checkpoints").glob("*tmp"))) == 2  # nothing changed
   with Checkpoints(run) as checkpoints:
     checkpoints.save(10, state, {})
   assert all(p.name.isdecimal() for p in (run / "checkpoints").iterdir())
