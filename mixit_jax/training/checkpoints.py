@@ -26,6 +26,7 @@ from mixit_jax.training.state import TrainState
 from mixit_jax.weights.runs import (
   CHECKPOINTS,
   LOSSES_FILE,
+  is_full,
   storage_reason,
   valid_losses,
 )
@@ -136,6 +137,11 @@ class Checkpoints:
     self.wait()
     self._set_losses({**self._policy.losses, step: loss})
 
+  @property
+  def losses(self) -> dict[int, float]:
+    """Step to loss of all validations, also of checkpoints that are gone."""
+    return self._policy.losses
+
   def has_loss(self, step: int) -> bool:
     """Tell whether the validation loss of a checkpoint is recorded."""
     return step in self._policy.losses
@@ -239,8 +245,9 @@ def is_no_damage(error: Exception) -> bool:
 
 
 def _save_failed(workdir: Path, error: Exception) -> str:
-  reason = storage_reason(error)
+  remedy = "free some space and" if is_full(error) else "once this is mended,"
   return (
-    f"a checkpoint could not be written to {workdir / CHECKPOINTS} ({reason}); earlier "
-    " checkpoints are intact. Free some space and start again: the run resumes"
+    f"a checkpoint could not be written to {workdir / CHECKPOINTS} "
+    f"({storage_reason(error)}); earlier checkpoints are intact: {remedy} start again, "
+    "and the run goes on"
   )

@@ -7,7 +7,9 @@ the training code.
 """
 
 import dataclasses
+import errno
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +38,8 @@ CHECKPOINTS = "checkpoints"
 
 # Number of best checkpoints to average, as in the paper, if a run does not say.
 _BEST = 5
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # How often weights are chosen, if the run removes checkpoints meanwhile.
 _CHOICES = 5
@@ -303,6 +307,18 @@ def _load_params(checkpoint: Path, ema: bool) -> dict[str, Any]:
     raise RunError(
       f"{checkpoint} is damaged ({storage_reason(error)}); choose other weights"
     ) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+  """Tell whether a failure to write, or what caused it, is a full disk or quota."""
+  while error is not None:
+    if getattr(error, "errno", None) in _FULL:
+      return True
+    found = re.search(r"os_error_code='?(\d+)", str(error))
+    if found and int(found[1]) in _FULL:
+      return True
+    error = error.__cause__ or error.__context__
+  return False
 
 
 def storage_reason(error: Exception) -> str:

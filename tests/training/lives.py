@@ -35,6 +35,7 @@ _OF_THE_CLOCK = {
   "examples_per_second",
   "flops_per_second",
   "seconds_per_step",
+  "seconds_left",
   "seconds_waiting_for_data",
   "share_waiting_for_data",
   "memory_gib",
