@@ -119,11 +119,11 @@ def _connect(arguments: dict[str, Any]) -> None:
 
   thread = threading.Thread(target=connect, name="connect", daemon=True)
   thread.start()
-  thread.join(_QUIET)
-  if thread.is_alive():
-    logging.warning("%s; at most %.0f s", _waiting(arguments), PATIENCE)
   end = time.monotonic() + PATIENCE
   try:
+    thread.join(_QUIET)
+    if thread.is_alive():
+      logging.warning("%s; at most %.0f s", _waiting(arguments), PATIENCE)
     while thread.is_alive() and time.monotonic() < end:
       thread.join(0.2)
   except KeyboardInterrupt:
