@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixit_jax.files import check_vacant, new_folder, sha256
+from mixit_jax.inference.card_scores import card_scores
 from mixit_jax.lock import FolderLock
 from mixit_jax.version import __version__
 from mixit_jax.weights import provenance
@@ -23,6 +24,7 @@ def export(
   tensor_format: str = "safetensors",
   training_data: str = "",
   license: str = "",
+  scores: str | Path | None = None,
 ) -> Weights:
   """Write the weights of a run as a self-contained folder.
 
@@ -37,6 +39,7 @@ def export(
     training_data: text for the card; by default the data sets of the run and of what
       it started from.
     license: text for the card; by default that of the folder of weights, if any.
+    scores: document of `mixit-jax evaluate --json` for the card.
 
   Returns:
     the weights that were written.
@@ -54,6 +57,7 @@ def export(
     **weights.card,
     "training_data": list(stated or provenance.training_data(stages)),
     "stages": stages,
+    **({"scores": card_scores(Path(scores))} if scores else {}),
     "license": license or weights.card.get("license"),
     "exported": datetime.date.today().isoformat(),
     "version": __version__,
