@@ -44,6 +44,8 @@ def card_scores(file: Path) -> dict[str, Any]:
     resampled = np.stack([_summary(score, table[draw]) for draw in draws])
     low, high = np.nanpercentile(resampled, (2.5, 97.5), axis=0)
     for stem, *numbers in zip([*stems, "average"], values, low, high, strict=True):
+      if np.isnan(numbers).any():
+        continue  # no song has this stem
       value, least, most = (round(float(number), 2) for number in numbers)
       row = {"score": score, "stem": stem, "value": value, "low": least, "high": most}
       rows.append(row)

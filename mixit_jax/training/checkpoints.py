@@ -158,6 +158,17 @@ class Checkpoints:
     except _SAVE_ERRORS as error:
       raise CheckpointError(_save_failed(self._workdir, error)) from error
 
+  def settle(self) -> None:
+    """Wait until all hosts know that the save under way is complete.
+
+    The first process that ends may take the others with it, as srun has it.
+
+    Raises:
+      CheckpointError: that save failed.
+    """
+    self.wait()
+    _wait_for_all("checkpoint complete")
+
   def reached_preemption(self, step: int) -> bool:
     """Tell whether the cluster asked to stop; the same on all hosts at a step."""
     return self._manager.reached_preemption(step)

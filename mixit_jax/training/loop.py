@@ -179,6 +179,7 @@ def train(config: Config, workdir: Path) -> bool:
         if _asked_to_stop(checkpoints, stop, step):
           guard(step, state, *previous)
           save(step, state)
+          checkpoints.settle()
           logging.warning("stopped at step %d; start again to go on", step)
           return step == run.steps
     except StoppedError:
