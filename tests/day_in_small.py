@@ -18,7 +18,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-
 from training.lives import OVERRIDES, Life, assert_same_end, live
 from training.tiny import write_music
 

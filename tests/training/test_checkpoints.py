@@ -234,8 +234,8 @@ def test_only_a_full_disk_is_told_to_be_cleared(run, monkeypatch, error, full):
     def fail(*_, **__):
       raise error
 
-    with monkeypatch.context() as patch, pytest.raises(UserError) as info:
-      patch.setattr(checkpoints._manager, "save", fail)
+    monkeypatch.setattr(checkpoints._manager, "save", fail)
+    with pytest.raises(UserError) as info:
       checkpoints.save(10, state, {})
   assert ("free some space" in str(info.value)) is full
   assert "earlier checkpoints are intact" in str(info.value)
