@@ -13,6 +13,7 @@ from mixit_jax.data.manifest import Manifest
 from mixit_jax.errors import UserError
 from mixit_jax.inference.exporting import export
 from mixit_jax.inference.model import load
+from mixit_jax.lock import FolderLock
 from mixit_jax.weights import provenance
 from mixit_jax.weights.folder import flatten_params
 from mixit_jax.weights.runs import read_weights
@@ -168,3 +169,13 @@ def test_a_damaged_description_is_named(finetuned, tmp_path, content):
   with pytest.raises(UserError, match=r"model") as info:
     load(tmp_path / "model")
   assert "\n" not in str(info.value)
+
+
+def test_two_exports_into_one_folder_do_not_meet(finetuned, tmp_path):
+  with FolderLock(tmp_path, ".model.owner"):
+    with pytest.raises(UserError, match="is in use by process"):
+      export(finetuned, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+  (tmp_path / ".model.unfinished").mkdir()  # of one that was killed
+  export(finetuned, tmp_path / "model")
+  assert [path.name for path in tmp_path.iterdir()] == ["model"]
