@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
       flags.out, SOURCE, split, splits[split], per_shard
     )
   ]
-  finished = run_jobs(jobs, flags.workers, "shards", MAX_CRASHES * per_shard)
+  finished = run_jobs(flags.out, jobs, flags.workers, "shards", MAX_CRASHES * per_shard)
   if finished:
     print(f"{flags.out}: {finished} of {len(jobs)} shards were already finished")
   shards, skipped = collect(job.place for job in jobs)

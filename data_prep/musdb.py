@@ -118,7 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
     for song in valid
   ]
   jobs: list[Job] = [*shards, *copies]
-  finished = run_jobs(jobs, flags.workers, "shards and songs", MAX_CRASHES * per_shard)
+  finished = run_jobs(
+    flags.out, jobs, flags.workers, "shards and songs", MAX_CRASHES * per_shard
+  )
   if finished:
     print(f"{flags.out}: {finished} of {len(jobs)} parts were already finished")
   splits, skipped = collect(shard.place for shard in shards)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from data_prep import engine
 from mixit_jax.errors import UserError
 from mixit_jax.files import read_json, write_json
+from mixit_jax.lock import FolderLock
 
 SETTINGS_NAME = "preparation.json"
 _SHOWN_DIFFERENCES = 4
@@ -30,15 +31,28 @@ class Job(Protocol):
     """Do the job, and leave nothing unfinished under its final name."""
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, label: str, max_crashes: int) -> int:
+def run_jobs(
+  out: Path, jobs: Sequence[Job], workers: int, label: str, max_crashes: int
+) -> int:
   """Run the jobs that are not finished yet; see `engine.run`.
+
+  Args:
+    out: folder that they write; this process owns it meanwhile.
+    jobs: parts of the preparation.
+    workers: number of processes.
+    label: what is being done, for the progress bar.
+    max_crashes: how often a worker may die while it holds a job.
 
   Returns:
     how many were already finished.
+
+  Raises:
+    LockError: another process prepares this folder.
   """
   pending = [job for job in jobs if not job.is_finished()]
   if pending:
-    engine.run(_run_job, pending, workers, label, max_crashes)
+    with FolderLock(out):
+      engine.run(_run_job, pending, workers, label, max_crashes)
   return len(jobs) - len(pending)
 
 

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
 
   def command() -> None:
-    if options.run is not _doctor:  # which reports on the devices itself
+    # Doctor reports on the devices itself; status leaves them to the runs.
+    if options.run not in (_doctor, _status):
       from mixit_jax.devices.start import check_devices
 
       check_devices()
@@ -117,7 +118,18 @@ def _parser() -> argparse.ArgumentParser:
     default="safetensors",
     help="torch: a state dict for the paper's code [safetensors]",
   )
+  exporting.add_argument(
+    "--scores", type=Path, metavar="FILE", help="of evaluate --json, for the card"
+  )
   _card_options(exporting)
+
+  status = _command(
+    commands, "status", _status, "see how runs stand, while they train or later"
+  )
+  status.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+  status.add_argument(
+    "--json", action="store_true", help="print a list of JSON objects instead"
+  )
 
   doctor = _command(
     commands,
@@ -277,8 +289,18 @@ def _export(options: argparse.Namespace) -> None:
     options.format,
     options.training_data,
     options.license,
+    options.scores,
   )
   print(f"{options.out}: {options.format}, with a model card in README.md")
+
+
+def _status(options: argparse.Namespace) -> None:
+  import json
+
+  from mixit_jax.training.status import run_status, status_table
+
+  statuses = [run_status(run) for run in options.runs]
+  print(json.dumps(statuses, indent=2) if options.json else status_table(statuses))
 
 
 def _doctor(options: argparse.Namespace) -> None:

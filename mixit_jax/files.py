@@ -90,15 +90,17 @@ def check_vacant(folder: Path) -> None:
 def new_folder(folder: Path) -> Iterator[Path]:
   """Yield a temporary folder beside `folder` that replaces it at the end.
 
-  After an error nothing is left, and `folder` is unchanged.
+  After an error nothing is left, and `folder` is unchanged. The caller makes sure that
+  it is the only process that makes this folder.
 
   Raises:
     UserError: the folder already holds files, or cannot be written.
   """
   check_vacant(folder)
   target = folder.resolve()
-  temporary = target.with_name(f".{target.name}.{os.getpid()}")
+  temporary = target.with_name(f".{target.name}.unfinished")
   try:
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
     temporary.mkdir(parents=True)
     yield temporary
     temporary.replace(target)

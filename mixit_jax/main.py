@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixit_jax.console import run_command
+from mixit_jax.console import DONE, STOPPED, run_command
 
 _USAGE = """\
 usage: python -m mixit_jax.main --config=FILE[:NAME] --workdir=FOLDER [--config.KEY=…]
@@ -12,6 +12,10 @@ usage: python -m mixit_jax.main --config=FILE[:NAME] --workdir=FOLDER [--config.
   --config    configuration file, e.g. configs/pretrain.py:medium or
               configs/table1.py:M2
   --workdir   folder of the run; the same command run again resumes it
+
+Exit status: 0 the run is complete; 75 it was asked to stop and has saved, the same
+command goes on; 1 it failed. A signal before the first step ends it as any process
+(143 in a shell for SIGTERM, 130 for Ctrl-C).
 
 Every key of the configuration can be set. With --config, --help shows the values of
 that file, else the defaults:
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
   return run_command(lambda: _train(arguments))
 
 
-def _train(arguments: Sequence[str]) -> None:
+def _train(arguments: Sequence[str]) -> int:
   # Imported here: --help and mistyped flags answer at once.
   from mixit_jax.flags import parse_flags
 
@@ -41,7 +45,7 @@ def _train(arguments: Sequence[str]) -> None:
 
   config = Config.from_dict(flags.config)
   start.start(config.mesh.distributed)
-  train(config, Path(flags.others["workdir"]))
+  return DONE if train(config, Path(flags.others["workdir"])) else STOPPED
 
 
 def _show_help(arguments: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ FLOORS = {
   "console": 1,
   "files": 1,
   "flags": 1,
+  "lock": 1,
   "audio": 2,
   "devices": 2,
   "objectives": 2,

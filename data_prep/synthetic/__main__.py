@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     raise UserError("no song requested; set --train-songs, --mixes, ...")
   settings = {k: v for k, v in vars(flags).items() if k not in ("out", "workers")}
   claim_folder(flags.out, "data_prep.synthetic", settings)
-  finished = run_jobs(songs, flags.workers, "songs", max_crashes=3)
+  finished = run_jobs(flags.out, songs, flags.workers, "songs", max_crashes=3)
   before = f" ({finished} already existed)" if finished else ""
   print(f"{flags.out}: {len(songs)} songs{before}")
 

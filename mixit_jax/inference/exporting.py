@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixit_jax.files import check_vacant, new_folder, sha256
-from mixit_jax.inference.provenance import training_stages
+from mixit_jax.inference.card_scores import card_scores
+from mixit_jax.lock import FolderLock
 from mixit_jax.version import __version__
+from mixit_jax.weights import provenance
 from mixit_jax.weights.card import model_card
 from mixit_jax.weights.folder import Weights, save_weights
 from mixit_jax.weights.runs import read_weights
@@ -22,6 +24,7 @@ def export(
   tensor_format: str = "safetensors",
   training_data: str = "",
   license: str = "",
+  scores: str | Path | None = None,
 ) -> Weights:
   """Write the weights of a run as a self-contained folder.
 
@@ -36,6 +39,7 @@ def export(
     training_data: text for the card; by default the data sets of the run and of what
       it started from.
     license: text for the card; by default that of the folder of weights, if any.
+    scores: document of `mixit-jax evaluate --json` for the card.
 
   Returns:
     the weights that were written.
@@ -48,9 +52,12 @@ def export(
   check_vacant(out)
   weights = read_weights(run, which)
   stated: Sequence[str] = [training_data] if training_data else ()
+  stages = provenance.card_stages(weights.card)
   card = {
     **weights.card,
-    "training_data": list(stated or training_stages(weights.card)),
+    "training_data": list(stated or provenance.training_data(stages)),
+    "stages": stages,
+    **({"scores": card_scores(Path(scores))} if scores else {}),
     "license": license or weights.card.get("license"),
     "exported": datetime.date.today().isoformat(),
     "version": __version__,
@@ -64,9 +71,12 @@ def write_model(out: Path, weights: Weights, tensor_format: str) -> None:
   """Write weights with a model card, atomically.
 
   Raises:
-    UserError: the format is unknown, or `new_folder` fails.
+    UserError: the format is unknown, `new_folder` fails, or another process writes the
+      same folder.
   """
-  with new_folder(out) as folder:
+  target = out.resolve()
+  lock = FolderLock(target.parent, f".{target.name}.owner")
+  with lock, new_folder(out) as folder:
     tensors = save_weights(folder, weights, tensor_format)
     files = sorted(tensors.rglob("*")) if tensors.is_dir() else [tensors]
     digests = {

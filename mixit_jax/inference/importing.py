@@ -3,13 +3,20 @@
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mixit_jax.errors import UserError
 from mixit_jax.files import check_vacant, sha256
 from mixit_jax.inference.exporting import write_model
 from mixit_jax.stems import STEMS
 from mixit_jax.version import __version__
-from mixit_jax.weights.folder import Weights
+from mixit_jax.weights.folder import (
+  CONFIG_FILE,
+  Weights,
+  WeightsError,
+  format_of,
+  load_description,
+)
 from mixit_jax.weights.torch_files import read_torch_file
 from mixit_jax.weights.torch_weights import from_torch
 
@@ -53,13 +60,20 @@ def import_torch(
   check_vacant(out)
   content = read_torch_file(file)
   merged_config = Path(merged_config) if merged_config else find_merged_config(file)
+  own = None if merged_config else _own_description(file)
+  known: dict[str, Any] = {**vars(own.config)} if own else {"dtype": "auto"}
+  if own and stems is None:
+    stems = own.stems or ()
   config, params = from_torch(
-    content, merged_config=merged_config, dtype="auto", **overrides
+    content, merged_config=merged_config, **(known | overrides)
   )
+  source = CONFIG_FILE if own else "shapes and presets"
+  if merged_config:
+    source = merged_config.name
   card = {
     "file": file.name,
     "sha256": sha256(file),
-    "configuration": merged_config.name if merged_config else "shapes and presets",
+    "configuration": source,
     "overrides": overrides,
     "training_data": training_data or None,
     "license": license or None,
@@ -82,6 +96,17 @@ def find_merged_config(file: str | Path) -> Path | None:
     folders.append(folders[0].parent)
   found = (folder / MERGED_CONFIG for folder in folders)
   return next((path for path in found if path.is_file()), None)
+
+
+def _own_description(file: Path) -> Weights | None:
+  """Read the `config.json` beside a file that `export` has written, if it is one."""
+  stored = format_of(file.parent)
+  if stored is None or stored.name != file.name:
+    return None
+  try:
+    return load_description(file.parent)
+  except WeightsError:  # of something else
+    return None
 
 
 def _names(stems: Sequence[str] | None, num_sources: int) -> tuple[str, ...] | None:

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.devices.platforms import platform_of
+from mixit_jax.devices.start import standard_types
 from mixit_jax.separator import waveform
 from mixit_jax.separator.bs_locoformer import composed
 from mixit_jax.separator.config import SeparatorConfig
@@ -52,7 +53,7 @@ def chunk_separator(
     precise = (
       jax.default_matmul_precision("highest") if full_products else nullcontext()
     )
-    with precise:
+    with precise, standard_types():
       return _separate(config, layout, params, placed)
 
   return separate
@@ -66,7 +67,8 @@ def fold(params: Mapping[str, Any]) -> dict[str, Any]:
   decoder = dict(params["decoder"])
   layers = (decoder.pop(name) for name in ("expand", "hidden"))
   weights = ((layer["kernel"], layer["bias"]) for layer in layers)
-  kernel, bias = jax.jit(composed)(*weights)
+  with standard_types():
+    kernel, bias = jax.jit(composed)(*weights)
   decoder["folded"] = {"kernel": kernel, "bias": bias}
   return {**params, "decoder": decoder}
 

@@ -26,11 +26,18 @@ from mixit_jax.training.state import TrainState
 from mixit_jax.weights.runs import (
   CHECKPOINTS,
   LOSSES_FILE,
+  is_full,
   storage_reason,
   valid_losses,
 )
 
 DAMAGED = "damaged_checkpoints"
+
+
+def item_handlers() -> dict[str, Any]:
+  """Return Orbax's handlers of the two parts of a checkpoint."""
+  return {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+
 
 # What Orbax and TensorStore raise when they cannot write.
 _SAVE_ERRORS = (OSError, ValueError, RuntimeError)
@@ -66,17 +73,27 @@ class LatestAndBest:
 class Checkpoints:
   """The checkpoints below a run's working directory, open for saving."""
 
-  def __init__(self, workdir: Path, keep_latest: int = 2, keep_best: int = 5):
+  def __init__(
+    self,
+    workdir: Path,
+    keep_latest: int = 2,
+    keep_best: int = 5,
+    damaged: Sequence[int] = (),
+  ):
+    """Open the checkpoints; what killed saves have left is removed.
+
+    Args:
+      workdir: folder of the run.
+      keep_latest: latest checkpoints that are kept.
+      keep_best: best checkpoints, by validation loss, that are kept.
+      damaged: steps of checkpoints to set aside in `damaged_checkpoints`.
+    """
     self._workdir = Path(workdir).absolute()
     self._policy = LatestAndBest(keep_latest, keep_best, valid_losses(self._workdir))
     _write_whole_arrays()
     self._manager = ocp.CheckpointManager(
       self._workdir / CHECKPOINTS,
-      # Known handlers: a new process must read the metadata of what another wrote.
-      item_handlers={
-        "state": ocp.StandardCheckpointHandler(),
-        "meta": ocp.JsonCheckpointHandler(),
-      },
+      item_handlers=item_handlers(),
       options=ocp.CheckpointManagerOptions(
         preservation_policy=self._policy,
         enable_async_checkpointing=True,
@@ -84,6 +101,7 @@ class Checkpoints:
         cleanup_tmp_directories=True,
       ),
     )
+    self._set_aside(damaged)
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -119,6 +137,11 @@ class Checkpoints:
     self.wait()
     self._set_losses({**self._policy.losses, step: loss})
 
+  @property
+  def losses(self) -> dict[int, float]:
+    """Step to loss of all validations, also of checkpoints that are gone."""
+    return self._policy.losses
+
   def has_loss(self, step: int) -> bool:
     """Tell whether the validation loss of a checkpoint is recorded."""
     return step in self._policy.losses
@@ -135,69 +158,20 @@ class Checkpoints:
     except _SAVE_ERRORS as error:
       raise CheckpointError(_save_failed(self._workdir, error)) from error
 
+  def settle(self) -> None:
+    """Wait until all hosts know that the save under way is complete.
+
+    The first process that ends may take the others with it, as srun has it.
+
+    Raises:
+      CheckpointError: that save failed.
+    """
+    self.wait()
+    _wait_for_all("checkpoint complete")
+
   def reached_preemption(self, step: int) -> bool:
     """Tell whether the cluster asked to stop; the same on all hosts at a step."""
     return self._manager.reached_preemption(step)
-
-  def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-    """Restore the newest readable checkpoint.
-
-    A damaged one is reported and the one before it is used; only then is it set aside
-    in `damaged_checkpoints`.
-
-    Args:
-      like: `jax.ShapeDtypeStruct` leaves with shapes, types and shardings.
-
-    Returns:
-      State and meta, or None where there is no checkpoint yet.
-
-    Raises:
-      CheckpointError: the checkpoint holds another model, or none is readable.
-    """
-    steps = sorted(self._manager.all_steps(), reverse=True)
-    for place, step in enumerate(steps):
-      try:
-        restored = self._restore(step, like)
-      except UserError:
-        raise
-      except Exception as error:  # Orbax and TensorStore raise many kinds
-        if _is_no_damage(error):
-          raise
-        logging.warning(
-          "checkpoint %d in %s is damaged (%s)",
-          step,
-          self._workdir / CHECKPOINTS,
-          storage_reason(error),
-        )
-      else:
-        self._set_aside(steps[:place])
-        return restored
-    if steps:
-      raise CheckpointError(
-        f"no checkpoint in {self._workdir / CHECKPOINTS} is readable (steps "
-        f"{', '.join(map(str, steps))} are damaged); start in another --workdir"
-      )
-    return None
-
-  def _restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-    stored = self._manager.item_metadata(step)["state"]
-    if stored is None:
-      raise ValueError("the state is missing")
-    _check_shapes(
-      _shapes(stored), _shapes(like), self._workdir / CHECKPOINTS / str(step)
-    )
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
-      ),
-    )
-    state, meta = restored["state"], restored["meta"]
-    found = checksums(state)
-    wrong = [name for name, value in meta["checksums"].items() if found[name] != value]
-    if wrong:
-      raise ValueError(f"{wrong[0]} is not what was saved")
-    return state, meta
 
   def _set_aside(self, steps: Sequence[int]) -> None:
     for step in steps if jax.process_index() == 0 else ():
@@ -262,7 +236,9 @@ def _name(path: tuple) -> str:
   return ".".join(map(str, names))
 
 
-def _check_shapes(stored: dict, wanted: dict, checkpoint: Path) -> None:
+def check_shapes(found: Any, like: TrainState, checkpoint: Path) -> None:
+  """Raise a CheckpointError unless the leaves of two states have the same shapes."""
+  stored, wanted = _shapes(found), _shapes(like)
   for name in sorted(stored.keys() | wanted.keys()):
     if stored.get(name) != wanted.get(name):
       raise CheckpointError(
@@ -272,7 +248,7 @@ def _check_shapes(stored: dict, wanted: dict, checkpoint: Path) -> None:
       )
 
 
-def _is_no_damage(error: Exception) -> bool:
+def is_no_damage(error: Exception) -> bool:
   """Tell whether files may be good although they cannot be restored."""
   codes = ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED")
   unable = isinstance(error, (MemoryError, PermissionError))
@@ -280,8 +256,9 @@ def _is_no_damage(error: Exception) -> bool:
 
 
 def _save_failed(workdir: Path, error: Exception) -> str:
-  reason = storage_reason(error)
+  remedy = "free some space and" if is_full(error) else "once this is mended,"
   return (
-    f"a checkpoint could not be written to {workdir / CHECKPOINTS} ({reason}); earlier "
-    " checkpoints are intact. Free some space and start again: the run resumes"
+    f"a checkpoint could not be written to {workdir / CHECKPOINTS} "
+    f"({storage_reason(error)}); earlier checkpoints are intact: {remedy} start again, "
+    "and the run goes on"
   )

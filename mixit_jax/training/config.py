@@ -177,6 +177,12 @@ class ValidConfig(Checked):
   media: int = setting(
     "validation examples whose audio and spectrograms are logged", 1, least=0, free=True
   )
+  media_every_epochs: int = setting(
+    "epochs between two such logs, which take most of the disk space of TensorBoard",
+    10,
+    least=1,
+    free=True,
+  )
 
 
 @dataclass(frozen=True)
@@ -209,6 +215,12 @@ class RunConfig(Checked):
     "best checkpoints, by validation loss, that are kept and averaged",
     5,
     least=1,
+    free=True,
+  )
+  patience: int = setting(
+    "validations in a row without a better loss before the run ends; 0: never",
+    0,
+    least=0,
     free=True,
   )
   max_skips: int = setting(

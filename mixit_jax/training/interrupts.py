@@ -15,14 +15,14 @@ class StoppedError(Exception):
 
 
 class StopRequest:
-  """SIGTERM and Ctrl-C, once there is something to save.
+  """SIGTERM, Ctrl-C and a terminal that is closed, once there is something to save.
 
-  Before the first step both end the process at once, as they end any other. From
+  Before the first step they end the process at once, as they end any other. From
   `defer` on they are remembered; the loop then saves and ends. A second Ctrl-C
-  interrupts at once.
+  interrupts at once. Under `nohup` a closed terminal is nothing.
 
   With several processes the coordination service of JAX takes SIGTERM and tells all of
-  them, so that they stop at the same step; Ctrl-C counts as SIGTERM there.
+  them, so that they stop at the same step; the others count as SIGTERM there.
 
   Attributes:
     requested: whether this process has been asked to stop.
@@ -46,6 +46,8 @@ class StopRequest:
     if self._previous or not in_main_thread:
       return
     taken = [signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+      taken.append(signal.SIGHUP)
     if jax.process_count() == 1:
       taken.append(signal.SIGTERM)
     self._previous = {number: signal.signal(number, self._handle) for number in taken}

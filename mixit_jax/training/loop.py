@@ -1,6 +1,7 @@
 """The training loop: pre-training and fine-tuning alike."""
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -8,36 +9,44 @@ from typing import Any
 import jax
 
 from mixit_jax.devices.mesh import check_batch, local_copy, make_mesh, put_batch
-from mixit_jax.errors import UserError
-from mixit_jax.training.checkpoints import Checkpoints
+from mixit_jax.errors import UserError, one_line
+from mixit_jax.lock import LockError
+from mixit_jax.training.checkpoints import CheckpointError, Checkpoints
 from mixit_jax.training.config import Config, RunConfig
 from mixit_jax.training.fitting import fit_to_devices
-from mixit_jax.training.initialize import check_start, initial_state, state_layout
+from mixit_jax.training.initialize import check_start, initial_state
 from mixit_jax.training.interrupts import StoppedError, StopRequest, Watchdog
 from mixit_jax.training.meter import Meter
 from mixit_jax.training.objectives import HostBatch, make_objective
+from mixit_jax.training.progress import Progress, describe, is_spent
+from mixit_jax.training.record import new_record
+from mixit_jax.training.restart import find_past
 from mixit_jax.training.state import TrainState
 from mixit_jax.training.step import jit_train_step
 from mixit_jax.training.telemetry import Telemetry
 from mixit_jax.training.validation import Validator
-from mixit_jax.training.workdir import claim_workdir
-from mixit_jax.weights.runs import checkpoint_steps
+from mixit_jax.training.workdir import claim_workdir, owned
+
+_ENDED_EARLY = "%s has ended at step %d: no better loss in %d validations"
 
 
 class TrainingError(UserError):
   """The run cannot go on."""
 
 
-def train(config: Config, workdir: Path) -> None:
+def train(config: Config, workdir: Path) -> bool:
   """Train until `run.steps`, from the latest checkpoint where there is one.
 
-  SIGTERM and Ctrl-C save a checkpoint and end the run; starting it again, also after
-  any other death, goes on with the same batches and, on the same devices, with
-  bit-exact numbers.
+  SIGTERM, Ctrl-C and a closed terminal save a checkpoint and end the run, and so does
+  any error that leaves a state to save; starting it again, also after any other death,
+  goes on with the same batches and, on the same devices, with bit-exact numbers.
 
   Args:
     config: the run's configuration.
     workdir: folder of the run; created where it is missing.
+
+  Returns:
+    whether the run is complete; false where it was asked to stop before.
 
   Raises:
     UserError: configuration, data, working directory or checkpoint cannot be used, or
@@ -56,51 +65,60 @@ def train(config: Config, workdir: Path) -> None:
     objective = make_objective(fit_to_devices(config, mesh), mesh)
     examples = objective.examples()
     validator = Validator(objective)
-    fingerprint = objective.fingerprint()
-    if not checkpoint_steps(workdir):
+    lock = opened.enter_context(owned(workdir))
+    past = find_past(config, objective, workdir, mesh)
+    if past is None:
       check_start(objective)
-    claim_workdir(workdir, config, write=lead)
 
-    # The state to go on from: the latest checkpoint, or the configured start.
+    # The start is accepted: from here on the folder changes.
+    first = 0 if past is None else int(past.state.step)
+    record = new_record(config, objective, workdir, mesh, first, past and past.meta)
+    if lead:
+      claim_workdir(workdir, config)
     checkpoints = opened.enter_context(
-      Checkpoints(workdir, run.keep_latest, run.keep_best)
+      Checkpoints(workdir, run.keep_latest, run.keep_best, past.damaged if past else ())
     )
-    restored = checkpoints.restore(state_layout(config, mesh))
-    if restored is None:
+    if past is None:
       state = initial_state(objective, workdir, mesh)
     else:
-      state, meta = restored
-      _check_data(config, workdir, meta["data_fingerprint"], fingerprint)
-      logging.info("resuming %s at step %d", workdir, int(state.step))
-    first = int(state.step)
+      state = past.state
+      logging.info("resuming %s at step %d", workdir, first)
     validated = not _is_validated(config, first) or checkpoints.has_loss(first)
     if first >= run.steps and validated:
       logging.info("%s has already taken its %d steps", workdir, run.steps)
-      return
+      return True
+    if validated and is_spent(checkpoints.losses, run.patience):
+      logging.info(_ENDED_EARLY, workdir, first, run.patience)
+      return True
 
     # What a step and a run report, and what both of them save.
     train_step = jit_train_step(objective, mesh, state)
     telemetry = opened.enter_context(
       Telemetry(workdir, config, first, validated, enabled=lead)
     )
-    meter = Meter(config, mesh)
+    meter, progress = Meter(config, mesh), Progress(run.steps)
 
     def save(step: int, state: TrainState) -> None:
-      meta = {"config": config.to_dict(), "data_fingerprint": fingerprint}
-      checkpoints.save(step, state, {**meta, "step": step})
+      if lock is not None:
+        lock.check()
+      checkpoints.save(step, state, {**record, "step": step})
 
     def validate(step: int, state: TrainState) -> None:
       params = local_copy(state.params if state.ema is None else state.ema, mesh)
       values = validator.loss(params, stop.check)
-      epoch = step // run.steps_per_epoch
+      epoch, loss = step // run.steps_per_epoch, float(values["loss"])
+      last = step == run.steps or is_spent(
+        {**checkpoints.losses, step: loss}, run.patience
+      )
       due = valid.scores_every_epochs and epoch % valid.scores_every_epochs == 0
-      if due or step == run.steps:
+      if due or last:
         values |= validator.scores(params, stop.check)
-      telemetry.scalars("valid", step, values)
-      checkpoints.record_loss(step, float(values["loss"]))
-      for index in range(valid.media):
+      heard = last or epoch % valid.media_every_epochs == 0
+      for index in range(valid.media if heard else 0):
         for name, audio in validator.example(params, index).items():
           telemetry.media(f"example_{index}/{name}", step, audio)
+      telemetry.scalars("valid", step, values)
+      checkpoints.record_loss(step, loss)
 
     def guard(step: int, state: TrainState, metrics: dict, batch: HostBatch) -> None:
       """Report a skipped step with its records; stop after too many in a row."""
@@ -142,7 +160,12 @@ def train(config: Config, workdir: Path) -> None:
         meter.count_step()
         telemetry.advance(step)
         if step % run.log_every == 0 or step == run.steps:
-          telemetry.scalars("train", step, {**metrics, **meter.read()})
+          left = progress.seconds_left(step)
+          values = {**metrics, **meter.read()} | (
+            {"seconds_left": left} if left else {}
+          )
+          note = describe(checkpoints.losses, left)
+          telemetry.scalars("train", step, values, note)
 
         if _is_validated(config, step):
           watchdog.enter(f"step {step}: validation")
@@ -150,31 +173,48 @@ def train(config: Config, workdir: Path) -> None:
           save(step, state)
           validate(step, state)
           meter.pause()
+          if is_spent(checkpoints.losses, run.patience):
+            logging.info(_ENDED_EARLY, workdir, step, run.patience)
+            return True
         elif step % run.save_every == 0:
           save(step, state)
         if _asked_to_stop(checkpoints, stop, step):
           guard(step, state, *previous)
           save(step, state)
+          checkpoints.settle()
           logging.warning("stopped at step %d; start again to go on", step)
-          return
+          return step == run.steps
     except StoppedError:
       logging.warning("stopped in a validation; start again to go on")
+      return False
+    except Exception as error:
+      _save_before_death(error, state, save)
+      raise
+  return True
+
+
+def _save_before_death(
+  error: Exception, state: TrainState, save: Callable[[int, TrainState], None]
+) -> None:
+  """Save what the last complete step has left, where that is possible."""
+  # A failed save would fail again; several processes can only save together.
+  if isinstance(error, CheckpointError | LockError) or jax.process_count() > 1:
+    return
+  if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
+    return  # the step that failed has taken it
+  try:
+    step = int(state.step)
+    if step:
+      save(step, state)
+      logging.warning("saved at step %d before the end", step)
+  except Exception as another:  # the first one is what counts
+    logging.warning("the last step could not be saved (%s)", one_line(another))
 
 
 def _is_validated(config: Config, step: int) -> bool:
   """Tell whether there is a validation after a step."""
   epoch = config.valid.every_epochs * config.run.steps_per_epoch
   return step > 0 and (step % epoch == 0 or step == config.run.steps)
-
-
-def _check_data(config: Config, workdir: Path, stored: str, found: str) -> None:
-  """Raise a UserError where a run would go on with other data."""
-  if stored != found and "data.shards" not in config.run.allow_changes:
-    raise UserError(
-      f"{config.data.shards} is not the data that {workdir} has trained on, or it was "
-      "prepared anew; restore it, use another --workdir, or name data.shards in "
-      "--config.run.allow_changes"
-    )
 
 
 def _asked_to_stop(checkpoints: Checkpoints, stop: StopRequest, step: int) -> bool:

@@ -1,10 +1,12 @@
 """What a run reports: JSONL and TensorBoard files, a progress bar or plain lines.
 
-Only process 0 writes. A failing disk is reported once and never stops the training.
+Only process 0 writes. A failing disk is reported once and never stops the training,
+nor does a terminal that was closed.
 A run that goes on at a step drops what it reported after that step before it died: no
 step is reported twice.
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -14,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from mixit_jax.evaluation.plots import mel_spectrogram
 from mixit_jax.files import nan_to_null, replacing
+from mixit_jax.training.board import Board
 from mixit_jax.training.config import Config
 
 METRICS_FILE = "metrics.jsonl"
@@ -48,7 +50,7 @@ class Telemetry:
     self._model = config.model
     self._failed = False
     self._file: Any = None
-    self._board: SummaryWriter | None = None
+    self._board: Board | None = None
     self._bar: tqdm | None = None
     if not enabled:
       return
@@ -66,18 +68,20 @@ class Telemetry:
   def _open(self, workdir: Path, first_step: int, validated: bool) -> None:
     _drop_repeated(workdir / METRICS_FILE, first_step, validated)
     self._file = (workdir / METRICS_FILE).open("a")
-    # TensorBoard hides what earlier files hold from this step on.
-    self._board = SummaryWriter(
-      str(workdir / "tensorboard"), purge_step=first_step + validated
-    )
+    self._board = Board(workdir / "tensorboard", first_step + validated)
 
-  def scalars(self, group: str, step: int, values: Mapping[str, Any]) -> None:
+  def scalars(
+    self, group: str, step: int, values: Mapping[str, Any], note: str = ""
+  ) -> None:
     """Log values of a step: numbers, or vectors with one number per output.
+
+    What is reported of a validation is on the disk before this returns.
 
     Args:
       group: "train" or "valid".
       step: steps taken so far.
       values: name to float or array [N].
+      note: what else to show to those who watch.
     """
     if not self._enabled:
       return
@@ -86,7 +90,8 @@ class Telemetry:
     line = json.dumps(nan_to_null(head | plain))
     self._guarded(lambda: self._write_line(line))
     self._guarded(lambda: self._write_board(group, step, plain))
-    self._show(group, step, plain)
+    with contextlib.suppress(OSError, ValueError):  # nobody watches any more
+      self._show(group, step, plain, note)
 
   def media(self, name: str, step: int, audio: np.ndarray) -> None:
     """Log audio [C, L] and its spectrogram.
@@ -97,14 +102,14 @@ class Telemetry:
     if board is None:
       return
     peak = float(np.max(np.abs(audio), initial=1.0))
-    scaled = (audio / peak).T
-    self._guarded(lambda: board.add_audio(name, scaled, step, model.sample_rate))
-    self._guarded(lambda: board.add_image(name, self._draw(audio), step))
+    self._guarded(lambda: board.audio(name, step, audio / peak, model.sample_rate))
+    self._guarded(lambda: board.image(name, step, self._draw(audio)))
 
   def advance(self, step: int) -> None:
     """Move the progress bar."""
     if self._bar is not None:
-      self._bar.update(step - self._bar.n)
+      with contextlib.suppress(OSError, ValueError):
+        self._bar.update(step - self._bar.n)
 
   def close(self) -> None:
     """Close all files."""
@@ -127,16 +132,20 @@ class Telemetry:
     for name, value in values.items():
       if isinstance(value, list):
         for i, item in enumerate(value):
-          self._board.add_scalar(f"{group}/{name}/{i:02d}", item, step)
+          self._board.scalar(f"{group}/{name}/{i:02d}", step, item)
       else:
-        self._board.add_scalar(f"{group}/{name}", value, step)
+        self._board.scalar(f"{group}/{name}", step, value)
+    if group == "valid":
+      self._board.flush()
 
-  def _show(self, group: str, step: int, values: Mapping[str, Any]) -> None:
+  def _show(self, group: str, step: int, values: Mapping[str, Any], note: str) -> None:
     shown = {k: f"{v:.4g}" for k, v in values.items() if not isinstance(v, list)}
     if self._bar is not None and group == "train":
-      self._bar.set_postfix_str(f"loss {shown.get('loss')}", refresh=False)
+      said = ", ".join(filter(None, (f"loss {shown.get('loss')}", note)))
+      self._bar.set_postfix_str(said, refresh=False)
       return
-    text = f"{group} step {step}: " + ", ".join(f"{k} {v}" for k, v in shown.items())
+    said = ", ".join([f"{k} {v}" for k, v in shown.items()] + [note] * bool(note))
+    text = f"{group} step {step}: {said}"
     if self._bar is not None:
       self._bar.write(text, file=sys.stderr)
     else:

@@ -1,21 +1,30 @@
-"""A run's working directory: the configuration it belongs to.
+"""A run's working directory: who owns it, and the configuration it belongs to.
 
-`config.json` holds the resolved configuration. A run never starts in a directory of
-another configuration. Keys that cannot change the result, or only its length, may
-differ at any time (`free` in `config`), others must be named in `run.allow_changes`.
+A run never starts in a directory of another configuration. Its own stands in its latest
+checkpoint; before there is one, in `config.json`, which holds what the run was last
+started with. Keys that cannot change the result, or only its length, may differ at any
+time (`free` in `config`), others must be named in `run.allow_changes`.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from mixit_jax.checked import differences
 from mixit_jax.errors import ConfigError, UserError
 from mixit_jax.files import write_json
+from mixit_jax.lock import FolderLock
 from mixit_jax.training.config import Config, all_rules
 from mixit_jax.version import __version__
 from mixit_jax.weights.runs import (
   CHECKPOINTS,
   CONFIG_FILE,
   RUN_FORMAT,
+  NoRunError,
   RunError,
   read_document,
   unusable,
@@ -25,31 +34,70 @@ from mixit_jax.weights.runs import (
 _FORMER_VALUES = {("init", "freeze"): {"separator": "blocks"}}
 
 
-def claim_workdir(workdir: Path, config: Config, write: bool = True) -> None:
-  """Make sure that the directory belongs to this configuration.
+@contextlib.contextmanager
+def owned(workdir: Path) -> Iterator[FolderLock | None]:
+  """Own the folder: this process alone, or in a cluster process 0 for all of them.
 
-  Args:
-    workdir: the run's directory; created where it is missing.
-    config: the configuration that is about to run.
-    write: whether this process writes the file (one of all hosts does).
+  Yields:
+    the lock where this process holds it.
 
   Raises:
-    RunError: the directory holds something else, or a run of another configuration;
-      the differing keys are shown.
+    UserError: another process owns the folder, or it is a file.
+    OSError: the folder is not writable.
+  """
+  problem: Exception | None = None
+  with contextlib.ExitStack() as opened:
+    lock = None
+    if jax.process_index() == 0:
+      try:
+        if workdir.exists() and not workdir.is_dir():
+          raise RunError(f"--workdir={workdir} is a file; name a folder")
+        lock = opened.enter_context(FolderLock(workdir))
+      except (UserError, OSError) as error:
+        problem = error
+    if jax.process_count() > 1:
+      failed = multihost_utils.broadcast_one_to_all(np.int32(problem is not None))
+      if failed and problem is None:
+        problem = RunError(f"process 0 cannot have {workdir}; see what it says")
+    if problem is not None:
+      raise problem
+    yield lock
+
+
+def check_workdir(workdir: Path, config: Config) -> None:
+  """Make sure that the folder belongs to this configuration; nothing is changed.
+
+  Raises:
+    RunError: the folder holds something else, or a run of another configuration; the
+      differing keys are shown.
   """
   workdir = Path(workdir)
-  file = workdir / CONFIG_FILE
-  if file.exists():
-    _check_unchanged(stored_config(workdir), config, file)
-  elif workdir.exists() and not workdir.is_dir():
+  if workdir.exists() and not workdir.is_dir():
     raise RunError(f"--workdir={workdir} is a file; name a folder")
-  elif any(workdir.glob(f"{CHECKPOINTS}/*")):
-    raise RunError(
-      f"{workdir} holds checkpoints but no {CONFIG_FILE}; name another --workdir"
-    )
-  if write:
-    document = {"format": RUN_FORMAT, "version": __version__}
-    write_json(file, {**document, "config": config.to_dict()})
+  try:
+    old = stored_config(workdir)
+  except NoRunError as error:
+    if any(workdir.glob(f"{CHECKPOINTS}/*")):
+      raise RunError(
+        f"{workdir} holds checkpoints but no {CONFIG_FILE}; name another --workdir"
+      ) from error
+    return
+  _check_unchanged(old, config, workdir)
+
+
+def claim_workdir(workdir: Path, config: Config) -> None:
+  """Store the configuration, where `check_workdir` finds nothing wrong.
+
+  Args:
+    workdir: the run's folder; created where it is missing.
+    config: the configuration that is about to run.
+
+  Raises:
+    UserError: see `check_workdir`, or the file cannot be written.
+  """
+  check_workdir(workdir, config)
+  document = {"format": RUN_FORMAT, "version": __version__}
+  write_json(Path(workdir) / CONFIG_FILE, {**document, "config": config.to_dict()})
 
 
 def stored_config(run: Path) -> Config:

@@ -1,17 +1,38 @@
-"""The model card of a folder of weights, as Markdown."""
+"""The model card of a folder of weights, as Markdown that model hubs understand.
+
+Its front matter (YAML between two lines of dashes) tells them licence, tags, data sets
+and, where an evaluation is given, scores.
+"""
 
 import dataclasses
+import json
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mixit_jax.weights.folder import Weights, flatten_params
+from mixit_jax.weights.provenance import OBJECTIVES, data_sets, describe_data
 
 _NOT_STATED = "not stated"
 
 # Entries of the card that have a section of their own.
-_OWN_SECTION = frozenset({"training_data", "license"})
+_OWN_SECTION = frozenset({"training_data", "license", "stages", "scores"})
+_TAGS = (
+  "audio",
+  "music",
+  "music-source-separation",
+  "audio-to-audio",
+  "jax",
+  "flax",
+  "mixit",
+)
+# Licences that hubs know by such names; others are given in full.
+_KNOWN_LICENSE = re.compile(
+  r"cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\.0|apache-2\.0|mit|bsd-[23]-clause"
+)
 _LABELS = {
   "run": "run",
   "weights": "weights",
@@ -56,6 +77,7 @@ def model_card(weights: Weights, digests: Mapping[str, str]) -> str:
   ]
   data = card.get("training_data") or _NOT_STATED
   sections = [
+    _front_matter(weights),
     f"# Band-split TF-Locoformer, {config.num_sources} outputs",
     f"Weights of a music source separator. {outputs}",
     "```python\n"
@@ -74,10 +96,95 @@ def model_card(weights: Weights, digests: Mapping[str, str]) -> str:
     "training data apply as well. Code (mixit_jax): Apache-2.0.",
     "## Provenance",
     _table(("entry", "value"), provenance),
+    *_history(card.get("stages", [])),
+    *_scores(card.get("scores")),
     "## Files",
     _table(("tensors", "SHA-256"), digests.items()),
   ]
   return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(weights: Weights) -> str:
+  """Return the YAML that hubs read; its strings are JSON, which YAML includes."""
+  card = weights.card
+  lines = ["---", *_license_lines(card.get("license")), "library_name: mixit_jax"]
+  lines += ["pipeline_tag: audio-to-audio", "tags:", *(f"- {tag}" for tag in _TAGS)]
+  names = {Path(data["shards"]).name for data in data_sets(card.get("stages", []))}
+  if names:
+    lines += ["datasets:", *(f"- {json.dumps(name)}" for name in sorted(names))]
+  if scores := card.get("scores"):
+    metrics = sorted({row["score"] for row in scores["rows"]})
+    lines += ["metrics:", *(f"- {name}" for name in metrics), *_model_index(scores)]
+  return "\n".join([*lines, "---"])
+
+
+def _license_lines(license: str | None) -> list[str]:
+  if not license:
+    return ["license: unknown"]
+  name = "-".join(license.lower().split())
+  name = "cc0-1.0" if name == "cc0" else name
+  if _KNOWN_LICENSE.fullmatch(name):
+    return [f"license: {name}"]
+  return ["license: other", f"license_name: {json.dumps(license)}"]
+
+
+def _model_index(scores: Mapping[str, Any]) -> list[str]:
+  """Write scores as hubs list results of a model."""
+  lines = [
+    "model-index:",
+    "- name: mixit_jax",
+    "  results:",
+    "  - task: {type: audio-to-audio, name: Music source separation}",
+    f"    dataset: {{name: {json.dumps(scores['songs'])}, type: music}}",
+    "    metrics:",
+  ]
+  for row in scores["rows"]:
+    name = f"{row['score']} {row['stem']}, 95 % interval {row['low']} to {row['high']}"
+    lines.append(
+      f"    - {{type: {row['score']}, value: {row['value']}, name: {json.dumps(name)}}}"
+    )
+  return lines
+
+
+def _scores(scores: Mapping[str, Any] | None) -> list[str]:
+  if not scores:
+    return []
+  rows = [
+    (f"{row['score']} {row['stem']}", f"{row['value']} ({row['low']} to {row['high']})")
+    for row in scores["rows"]
+  ]
+  return [
+    "## Scores",
+    f"On {_text(scores['songs'])}, in dB; in parentheses the 95 % interval over songs.",
+    _table(("score", "dB"), rows),
+  ]
+
+
+def _history(stages: Iterable[Mapping[str, Any]]) -> list[str]:
+  """Tell the starts of every stage, from the last stage back to the first."""
+  sections = []
+  for stage in stages:
+    kind = OBJECTIVES.get(stage.get("objective", ""), "")
+    if starts := stage.get("starts"):
+      steps = ", ".join(map(str, stage["steps"]))
+      lines = [
+        f"### {kind}: {_text(stage['run'])}",
+        f"Weights: {stage['weights']} ({steps}).",
+      ]
+      sections += [*lines, "\n".join(_start(start) for start in starts)]
+  return ["## History", *sections] if sections else []
+
+
+def _start(start: Mapping[str, Any]) -> str:
+  """Tell one start: what held from then on, as far as it was new."""
+  entries = [
+    f"{name}: {describe_data(value) if name == 'data' else _text(value)}"
+    for name, value in start.items()
+    if name not in ("step", "time") and value not in ("", [], {})
+  ]
+  return f"- step {start['step']}, {start['time']}" + "".join(
+    f"\n  - {_text(entry)}" for entry in entries
+  )
 
 
 def _table(header: tuple[str, str], rows: Iterable[tuple[str, Any]]) -> str:

@@ -6,7 +6,9 @@ parameters by their path (`blocks/…`): any program that reads safetensors can 
 and reading it executes no code. All formats hold the same float32 values, bit for bit.
 """
 
+import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mixit_jax.checked import build
+from mixit_jax.devices.start import standard_types
 from mixit_jax.errors import UserError, one_line
 from mixit_jax.files import read_json, replacing, write_json
 from mixit_jax.separator import init
@@ -170,8 +173,9 @@ def _check_tensors(
   config: SeparatorConfig, params: Mapping[str, Any], tensors: Path
 ) -> None:
   """Raise a WeightsError unless names and shapes are those of the configuration."""
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  wanted = jax.eval_shape(lambda key: init(config, key), key)
+  with standard_types():
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    wanted = jax.eval_shape(lambda key: init(config, key), key)
   expected, found = (
     {name: tuple(leaf.shape) for name, leaf in flatten_params(tree)}
     for tree in (wanted, params)
@@ -229,7 +233,10 @@ def restore_tree(folder: Path, entry: str | None = None) -> dict[str, Any]:
     KeyError: there is no such entry, or it is empty.
   """
   folder = Path(folder).absolute()
-  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+  with (
+    _without_warnings(),
+    ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
+  ):
     tree = checkpointer.metadata(folder).item_metadata.tree
     if entry is not None:
       if not tree.get(entry):
@@ -245,6 +252,18 @@ def restore_tree(folder: Path, entry: str | None = None) -> dict[str, Any]:
       ),
     )
   return restored if entry is None else restored[entry]
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+  """Silence Orbax, which misses a file that a part of a checkpoint does not have."""
+  logger = logging.getLogger("absl")
+  level = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
 
 
 def _save_torch(file: Path, weights: Weights) -> None:

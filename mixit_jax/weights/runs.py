@@ -1,11 +1,15 @@
 """Weights of any origin: a run's checkpoints or a folder of weights.
 
 A run's working directory holds `config.json`, `valid_losses.json` and `checkpoints/`,
-one folder for each step. Reading them does not need the training code.
+one folder for each step. What a checkpoint says of itself (model, data, seeds, devices)
+counts; `config.json` is what the run was last started with. Reading them does not need
+the training code.
 """
 
 import dataclasses
+import errno
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +29,7 @@ from mixit_jax.weights.folder import (
   load_weights,
   restore_tree,
 )
+from mixit_jax.weights.provenance import run_stages, training_data
 
 RUN_FORMAT = "mixit_jax run"
 CONFIG_FILE = "config.json"
@@ -34,9 +39,18 @@ CHECKPOINTS = "checkpoints"
 # Number of best checkpoints to average, as in the paper, if a run does not say.
 _BEST = 5
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+# How often weights are chosen, if the run removes checkpoints meanwhile.
+_CHOICES = 5
+
 
 class RunError(UserError):
   """A run that cannot be used."""
+
+
+class NoRunError(RunError):
+  """A folder in which no run has begun."""
 
 
 def read_weights(folder: Path, which: str = "mean") -> Weights:
@@ -51,11 +65,21 @@ def read_weights(folder: Path, which: str = "mean") -> Weights:
     UserError: the folder is neither, or its files are missing or damaged.
   """
   folder = Path(folder)
-  weights = describe_weights(folder, which)
-  if format_of(folder):
-    return load_weights(folder)
-  params = load_params(folder, weights.card["steps"], ema=which == "ema")
-  return dataclasses.replace(weights, params=params)
+  for _ in range(_CHOICES):
+    weights = describe_weights(folder, which)
+    if format_of(folder):
+      return load_weights(folder)
+    steps = weights.card["steps"]
+    try:
+      params = load_params(folder, steps, ema=which == "ema")
+      return dataclasses.replace(weights, params=params)
+    except RunError:
+      # A run that trains on removes checkpoints, also while they are read.
+      if set(steps) <= set(checkpoint_steps(folder)):
+        raise
+  raise RunError(
+    f"the checkpoints of {folder} were removed while they were read; try again"
+  )
 
 
 def describe_weights(folder: Path, which: str = "mean") -> Weights:
@@ -77,46 +101,56 @@ def describe_weights(folder: Path, which: str = "mean") -> Weights:
       f"{folder} keeps no running mean of its parameters (optimizer.ema was 0); choose "
       "other weights"
     )
-  card = {"run": str(folder), "weights": which, "steps": steps, **run.card}
+  run = describe_run(folder, steps[-1])
+  stages = run_stages(run.document, folder, which, steps)
+  card = {
+    "run": stages[0]["run"],
+    "weights": which,
+    "steps": steps,
+    "objective": stages[0]["objective"],
+    "init": run.document["config"]["init"]["run"],
+    "training_data": training_data(stages),
+    "stages": stages,
+  }
   return Weights(run.model, {}, run.stems, card)
 
 
 class RunDescription(NamedTuple):
-  """What a run's `config.json` says about its weights.
+  """What a run has recorded about its weights.
 
   Attributes:
     model: configuration of the separator.
     stems: names of its outputs, or None.
-    card: objective, training data and what it started from.
+    document: all of it, see `read_document`.
     keep_best: best checkpoints that the run keeps.
     ema: whether it keeps a running mean of its parameters.
   """
 
   model: SeparatorConfig
   stems: tuple[str, ...] | None
-  card: dict[str, Any]
+  document: dict[str, Any]
   keep_best: int
   ema: bool
 
 
-def describe_run(run: Path) -> RunDescription:
-  """Read what a run's `config.json` says about its weights.
+def describe_run(run: Path, step: int | None = None) -> RunDescription:
+  """Read what a run has recorded about its weights.
+
+  Args:
+    run: its folder.
+    step: of a checkpoint; None takes the latest.
 
   Raises:
     RunError: the folder is not a run.
   """
-  document = read_document(run)
+  document = read_document(run, step)
   values = document["config"]
   try:
     objective, data = values["objective"]["kind"], values["data"]
     return RunDescription(
       model=build(SeparatorConfig, values["model"]),
       stems=tuple(data["stems"]) if objective == "stems" else None,
-      card={
-        "objective": objective,
-        "training_data": data["shards"],
-        "init": values["init"]["run"],
-      },
+      document=document,
       keep_best=values["run"].get("keep_best", _BEST),
       ema=bool(values["optimizer"].get("ema")),
     )
@@ -124,25 +158,49 @@ def describe_run(run: Path) -> RunDescription:
     raise unusable(run, document, error) from error
 
 
-def read_document(run: Path) -> dict[str, Any]:
-  """Read a run's `config.json`: format, version and config, as plain values.
+def read_document(run: Path, step: int | None = None) -> dict[str, Any]:
+  """Read what a run has recorded: version, config and provenance, as plain values.
+
+  Args:
+    run: its folder.
+    step: of a checkpoint; None takes the latest that can be read, or `config.json`
+      where there is none.
 
   Raises:
     RunError: the folder is not a run.
   """
+  for candidate in reversed(checkpoint_steps(run)) if step is None else [step]:
+    if (recorded := read_meta(run, candidate)) is not None:
+      return recorded
   file = Path(run) / CONFIG_FILE
   if not file.is_file():
-    raise RunError(f"{run} is not a run: it has no {CONFIG_FILE}")
+    raise NoRunError(f"{run} is not a run: it has no {CONFIG_FILE}")
   document = read_json(file)
   if document.get("format") != RUN_FORMAT or "config" not in document:
     raise RunError(f"{file} does not describe a run of mixit_jax")
   return document
 
 
+def read_meta(run: Path, step: int) -> dict[str, Any] | None:
+  """Read what a checkpoint says of itself, without its state.
+
+  Returns:
+    format, version, config, `data_fingerprint`, and what `provenance` reads; None where
+    it cannot be read.
+  """
+  try:
+    meta = read_json(Path(run) / CHECKPOINTS / str(step) / "meta" / "metadata")
+  except UserError:
+    return None
+  # Checkpoints of the first version state neither.
+  first = {"format": RUN_FORMAT, "version": "0.1.0"}
+  return first | meta if isinstance(meta.get("config"), dict) else None
+
+
 def unusable(run: Path, document: Mapping[str, Any], reason: Exception) -> RunError:
   """Return an error for a run of a version that this one cannot use."""
   return RunError(
-    f"{Path(run) / CONFIG_FILE} was written by version {document.get('version')} and "
+    f"the configuration of {run} was written by version {document.get('version')} and "
     f"cannot be used by version {__version__}: {one_line(reason)}"
   )
 
@@ -200,6 +258,11 @@ def choose_steps(run: Path, weights: str, best: int = _BEST) -> list[int]:
   if weights in ("mean", "best"):
     losses = valid_losses(run)
     finite = [step for step in steps if math.isfinite(losses.get(step, math.nan))]
+    if weights == "best" and not finite:
+      raise RunError(
+        f"no checkpoint of {run} has a validation loss, so none is the best; choose "
+        "latest, or wait for a validation"
+      )
     ranked = sorted(finite, key=losses.__getitem__) or steps[-1:]
     return sorted(ranked[: best if weights == "mean" else 1])
   if weights.isdecimal() and int(weights) in steps:
@@ -244,6 +307,18 @@ def _load_params(checkpoint: Path, ema: bool) -> dict[str, Any]:
     raise RunError(
       f"{checkpoint} is damaged ({storage_reason(error)}); choose other weights"
     ) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+  """Tell whether a failure to write, or what caused it, is a full disk or quota."""
+  while error is not None:
+    if getattr(error, "errno", None) in _FULL:
+      return True
+    found = re.search(r"os_error_code='?(\d+)", str(error))
+    if found and int(found[1]) in _FULL:
+      return True
+    error = error.__cause__ or error.__context__
+  return False
 
 
 def storage_reason(error: Exception) -> str:

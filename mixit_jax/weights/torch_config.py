@@ -16,6 +16,8 @@ from mixit_jax.separator.bands import PAPER_BANDS
 from mixit_jax.separator.config import SeparatorConfig
 
 # Other names of the fields: those of callers and those of configuration files.
+# Fields whose flags have the names of the paper's code.
+_FLAGS = {"num_heads": "n-heads", "num_groups": "n-groups"}
 _ALIASES = {"n_heads": "num_heads", "n_groups": "num_groups"}
 _FILE_NAMES = _ALIASES | {
   "num_heads": "num_heads",
@@ -209,7 +211,7 @@ def _bands_and_sources(
       f"num_channels: the {sum(inputs)} inputs of the band split fit"
       f" {'several numbers' if layouts else 'no number'} of channels"
       f" (num_channels={overrides.get('num_channels')}, n_fft={n_fft});"
-      " pass the right num_channels= and n_fft="
+      " pass the right num_channels= and n_fft= (--num-channels, --n-fft)"
     )
   channels, length, bands = layouts[0]
   return {
@@ -233,8 +235,9 @@ def _from_preset(name: str, sizes: dict[str, Any]) -> int:
       return getattr(SeparatorConfig.preset("small"), name)
     reason = "the bands are not those of the paper"
   raise UserError(
-    f"{name} cannot be inferred from the weights ({reason}): pass {name}= or the"
-    " configuration file published with them (merged_config.yaml)"
+    f"{name} cannot be inferred from the weights ({reason}): pass {name}= "
+    f"(--{_FLAGS.get(name, name.replace('_', '-'))}) or the configuration file "
+    "published with them (merged_config.yaml)"
   )
 
 

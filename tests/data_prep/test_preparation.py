@@ -1,7 +1,8 @@
 import pytest
 
-from data_prep.preparation import claim_folder, fingerprint
+from data_prep.preparation import claim_folder, fingerprint, run_jobs
 from mixit_jax.errors import UserError
+from mixit_jax.lock import FolderLock, LockError
 
 SETTINGS = {"sample_rate": 44100, "hop": 5.0, "tracks": {"train": 3}}
 
@@ -42,3 +43,27 @@ def test_damaged_settings_are_named(tmp_path, content):
 def test_fingerprint_tells_lists_apart():
   lists = [["a", "b"], ["b", "a"], ["ab"], ["a", "b", ""], ["a\udcffb"]]
   assert len({fingerprint(names) for names in lists}) == len(lists)
+
+
+class Touch:
+  """A job that makes a file, once it is alone."""
+
+  def __init__(self, file):
+    self.file = file
+
+  def is_finished(self):
+    return self.file.exists()
+
+  def run(self):
+    with pytest.raises(LockError):
+      run_jobs(self.file.parent, [Touch(self.file)], 1, "", 0)
+    self.file.touch()
+
+
+def test_two_preparations_of_one_folder_do_not_meet(tmp_path):
+  jobs = [Touch(tmp_path / "a"), Touch(tmp_path / "b")]
+  jobs[0].file.touch()
+  assert run_jobs(tmp_path, jobs, 1, "files", 0) == 1
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+  with FolderLock(tmp_path):  # nothing is left to do, so nobody is in the way
+    assert run_jobs(tmp_path, jobs, 1, "files", 0) == 2

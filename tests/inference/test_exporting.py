@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 from training.tiny import STEMS
 
+from mixit_jax.data.manifest import Manifest
 from mixit_jax.errors import UserError
 from mixit_jax.inference.exporting import export
 from mixit_jax.inference.model import load
+from mixit_jax.lock import FolderLock
+from mixit_jax.weights import provenance
 from mixit_jax.weights.folder import flatten_params
 from mixit_jax.weights.runs import read_weights
 
@@ -85,16 +89,26 @@ def test_the_card_holds_provenance_and_the_digest_of_every_file(
   assert json.loads((out / "config.json").read_text())["card"] == weights.card
 
 
-def test_training_data_that_is_gone_is_said_to_be_gone(finetuned, tmp_path):
-  from mixit_jax.inference.provenance import training_stages
-
-  card = read_weights(finetuned).card
-  gone = {**card, "training_data": str(tmp_path / "no"), "init": str(tmp_path / "gone")}
-  data, origin = training_stages(gone)
-  assert "no (can no longer be read)" in data
-  assert "gone, which can no longer be read" in origin
-  own = {**card, "init": str(finetuned)}  # its own start, and that of its start
-  assert len(training_stages(own)) == 3
+def test_an_export_from_elsewhere_names_what_was_trained_on(
+  finetuned, music, tmp_path, monkeypatch
+):
+  export(finetuned, tmp_path / "a")
+  run = shutil.copytree(finetuned, tmp_path / "elsewhere" / "copy")
+  # Whatever is said or lies elsewhere is not what the run has recorded.
+  document = json.loads((run / "config.json").read_text())
+  document["config"]["data"]["shards"] = "other"
+  document["config"]["model"]["num_blocks"] = 5
+  (run / "config.json").write_text(json.dumps(document))
+  monkeypatch.chdir(tmp_path / "elsewhere")
+  export("copy", "b")
+  cards = [read_weights(folder).card for folder in (tmp_path / "a", "b")]
+  for key in ("training_data", "stages", "run"):
+    assert cards[0][key] == cards[1][key]
+  assert cards[0]["run"] == str(finetuned)
+  (data, _) = provenance.data_sets(cards[1]["stages"])
+  assert data["fingerprint"] == Manifest.load(music).fingerprint
+  assert data["sample_rate"] == 2000
+  assert load("b").config.num_blocks == 2
 
 
 def test_a_text_replaces_the_training_data(finetuned, tmp_path):
@@ -155,3 +169,13 @@ def test_a_damaged_description_is_named(finetuned, tmp_path, content):
   with pytest.raises(UserError, match=r"model") as info:
     load(tmp_path / "model")
   assert "\n" not in str(info.value)
+
+
+def test_two_exports_into_one_folder_do_not_meet(finetuned, tmp_path):
+  with FolderLock(tmp_path, ".model.owner"):
+    with pytest.raises(UserError, match="is in use by process"):
+      export(finetuned, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+  (tmp_path / ".model.unfinished").mkdir()  # of one that was killed
+  export(finetuned, tmp_path / "model")
+  assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -134,3 +134,21 @@ def test_a_folder_with_files_is_refused_and_left_as_it_was(files, tmp_path):
   with pytest.raises(UserError, match="already holds files"):
     import_torch(files / "finetuned/model.pth", tmp_path, **REST)
   assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_exported_file_comes_back_without_flags(finetuned, tmp_path):
+  export(finetuned, tmp_path / "a", tensor_format="torch")
+  import_torch(tmp_path / "a/model.pth", tmp_path / "b")
+  found, expected = read_weights(tmp_path / "b"), read_weights(finetuned)
+  assert found.config == expected.config
+  assert found.stems == expected.stems
+  assert found.card["configuration"] == "config.json"
+  jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
+
+
+def test_what_is_missing_is_asked_for_by_the_name_of_its_flag(files, tmp_path):
+  file = files / "finetuned/model.pth"
+  with pytest.raises(UserError, match=r"num_heads=.*--n-heads"):
+    import_torch(file, tmp_path / "run")
+  with pytest.raises(UserError, match=r"sample_rate=.*--sample-rate"):
+    import_torch(file, tmp_path / "run", n_heads=2, n_groups=2, hop=32)

@@ -35,6 +35,7 @@ _OF_THE_CLOCK = {
   "examples_per_second",
   "flops_per_second",
   "seconds_per_step",
+  "seconds_left",
   "seconds_waiting_for_data",
   "share_waiting_for_data",
   "memory_gib",
@@ -63,7 +64,7 @@ class Life:
       kind: "mixit" or "stems".
       devices: virtual devices of the process.
       cluster: port of the first of two processes and number of this one.
-      **options: "overrides", added to `base`, "prefix" and "environment".
+      **options: "overrides", added to `base`, "prefix", "environment" and "log".
     """
     self.workdir = Path(workdir)
     folder = self.workdir.parent / "start"
@@ -92,7 +93,8 @@ class Life:
         "JAX_NUM_PROCESSES": "2",
         "JAX_PROCESS_ID": str(number),
       }
-    self._log = (folder / f"log-{cluster and cluster[1]}").open("w+")
+    log = options.get("log", cluster and cluster[1])
+    self._log = (folder / f"log-{log}").open("w+")
     self.process = subprocess.Popen(
       [
         *options.get("prefix", []),

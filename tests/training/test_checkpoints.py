@@ -12,6 +12,8 @@ from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.errors import UserError
 from mixit_jax.training.checkpoints import Checkpoints
 from mixit_jax.training.initialize import state_layout
+from mixit_jax.training.restart import restore
+from mixit_jax.weights import runs
 from mixit_jax.weights.runs import checkpoint_steps, choose_steps, valid_losses
 
 # TensorStore complains of arrays that are still under way when a restore has failed.
@@ -35,8 +37,9 @@ def layout(fsdp=1, devices=1):
 
 def restored(run, like=None):
   """The state that a restart goes on from, as host arrays by path."""
-  with Checkpoints(run) as checkpoints:
-    return checkpoints.restore(like or layout())[0]
+  past = restore(run, like or layout())
+  Checkpoints(run, damaged=past.damaged).close()
+  return past.state
 
 
 def assert_is_step(state, run, step):
@@ -126,7 +129,7 @@ def test_memory_that_does_not_suffice_is_no_damage(run, monkeypatch):
   def fail(*_, **__):
     raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-  monkeypatch.setattr("mixit_jax.training.checkpoints.checksums", fail)
+  monkeypatch.setattr("mixit_jax.training.restart.checksums", fail)
   with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
     restored(run)
   assert checkpoint_steps(run)[-1] == 8
@@ -171,8 +174,75 @@ def test_the_best_follow_the_losses_that_are_recorded_later(run):
 def test_what_killed_saves_have_left_is_removed(run):
   for name in ("9.orbax-checkpoint-tmp", "12.orbax-checkpoint-tmp"):
     shutil.copytree(run / "checkpoints/8", run / "checkpoints" / name)
-  state = restored(run)
+  state = restore(run, layout()).state
+  assert len(list((run / "checkpoints").glob("*tmp"))) == 2  # nothing changed
   with Checkpoints(run) as checkpoints:
     checkpoints.save(10, state, {})
   assert all(p.name.isdecimal() for p in (run / "checkpoints").iterdir())
   assert checkpoint_steps(run)[-1] == 10
+
+
+def test_nothing_is_the_best_before_a_validation(run):
+  (run / "valid_losses.json").unlink()
+  with pytest.raises(UserError, match="none is the best; choose latest"):
+    choose_steps(run, "best")
+  assert choose_steps(run, "latest") == [8]
+
+
+def test_weights_that_are_removed_while_they_are_read_are_chosen_again(
+  run, pretrained, monkeypatch
+):
+  steps, load = choose_steps(run, "mean"), runs.load_params
+  calls = []
+
+  def racing(folder, chosen, ema=False):
+    calls.append(chosen)
+    if len(calls) == 1:  # the run that trains on has better ones
+      shutil.rmtree(run / "checkpoints" / str(chosen[0]))
+    return load(folder, chosen, ema)
+
+  monkeypatch.setattr(runs, "load_params", racing)
+  weights = runs.read_weights(run)
+  assert calls == [steps, weights.card["steps"]]
+  assert set(weights.card["steps"]) < set(steps)
+
+
+def test_a_checkpoint_that_is_damaged_and_there_is_called_damaged(run):
+  (run / "checkpoints/8/state/manifest.ocdbt").write_bytes(b"")
+  with pytest.raises(UserError, match="8 is damaged"):
+    runs.read_weights(run, "latest")
+
+
+@pytest.mark.parametrize(
+  ("error", "full"),
+  [
+    (OSError(28, "No space left on device"), True),
+    (OSError(122, "Disk quota exceeded"), True),
+    (
+      ValueError("UNAVAILABLE: failed [os_error_code='28'] [source locations='x']"),
+      True,
+    ),
+    (ValueError("failed [os_error_code='17'] [x]"), False),
+    (RuntimeError("can't start new thread"), False),
+    (FileExistsError(17, "File exists"), False),
+  ],
+)
+def test_only_a_full_disk_is_told_to_be_cleared(run, monkeypatch, error, full):
+  state = restore(run, layout()).state
+  with Checkpoints(run) as checkpoints:
+
+    def fail(*_, **__):
+      raise error
+
+    monkeypatch.setattr(checkpoints._manager, "save", fail)
+    with pytest.raises(UserError) as info:
+      checkpoints.save(10, state, {})
+  assert ("free some space" in str(info.value)) is full
+  assert "earlier checkpoints are intact" in str(info.value)
+  assert "  " not in str(info.value)
+
+
+def test_loading_a_run_says_nothing(pretrained, capfd, caplog):
+  runs.read_weights(pretrained)
+  assert capfd.readouterr().err == ""
+  assert not caplog.records

@@ -9,6 +9,7 @@ from mixit_jax.devices import memory
 from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.training import fitting
 from mixit_jax.training.fitting import describe_fit, fit, fit_to_devices, step_bytes
+from mixit_jax.training.workdir import stored_config
 
 GIB = 2**30
 
@@ -107,3 +108,8 @@ def test_a_run_keeps_the_configuration_and_trains_by_the_choice(
   assert frugal.model.remat == "block"
   unchanged = dataclasses.replace(settled, model=config.model, run=config.run)
   assert unchanged == config
+
+
+def test_the_folder_keeps_what_was_asked_for(pretrained):
+  stored = stored_config(pretrained)
+  assert (stored.model.remat, stored.run.accumulation) == ("auto", 0)

@@ -194,3 +194,59 @@ def test_full_disk_for_metrics_does_not_stop_the_training(
   train(pretrain_config(music, steps=2), tmp_path)
   assert runs.checkpoint_steps(tmp_path) == [2]
   assert caplog.text.count("metrics cannot be written") == 1
+
+
+def test_patience_ends_a_run_that_no_longer_improves(music, tmp_path, monkeypatch):
+  from mixit_jax.training.validation import Validator
+
+  losses = iter([3.0, 2.0, 2.5, 2.5])
+  loss = Validator.loss
+  monkeypatch.setattr(
+    Validator, "loss", lambda *args: {**loss(*args), "loss": next(losses)}
+  )
+  config = pretrain_config(
+    music, steps=100, steps_per_epoch=1, log_every=1, patience=2, save_every=100
+  )
+  assert train(config, tmp_path)
+  assert runs.checkpoint_steps(tmp_path)[-1] == 4
+  assert train(config, tmp_path)  # started again it stays as it is
+  assert list(runs.valid_losses(tmp_path)) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("error", [UserError, OSError, MemoryError])
+def test_the_last_step_is_saved_before_a_run_dies(music, tmp_path, monkeypatch, error):
+  from mixit_jax.training.telemetry import Telemetry
+
+  advance = Telemetry.advance
+
+  def die_at_step_3(self, step):
+    if step == 3:
+      raise error("something else broke")
+    advance(self, step)
+
+  monkeypatch.setattr(Telemetry, "advance", die_at_step_3)
+  with pytest.raises(error, match="something else"):
+    train(pretrain_config(music, save_every=100), tmp_path)
+  assert runs.checkpoint_steps(tmp_path) == [3]
+
+
+def test_a_state_that_a_failed_step_has_taken_is_not_saved(
+  music, tmp_path, monkeypatch
+):
+  from mixit_jax.training import loop
+
+  make = loop.jit_train_step
+
+  def failing(*args):
+    step = make(*args)
+
+    def run(state, batch):
+      step(state, batch)
+      raise RuntimeError("RESOURCE_EXHAUSTED")
+
+    return run
+
+  monkeypatch.setattr(loop, "jit_train_step", failing)
+  with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+    train(pretrain_config(music), tmp_path)
+  assert runs.checkpoint_steps(tmp_path) == []

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 from training.lives import Life, live, reports
 
+from mixit_jax.console import DONE, STOPPED
 from mixit_jax.weights.runs import checkpoint_steps, valid_losses
 
 BASE = {"valid.media": 0}
@@ -42,7 +43,7 @@ def two_lives(music, workdir, stop=None, moment="train step 2:", **options):
       assert lives[0].wait_for(lives[0].said(moment))
       for number in stop:
         lives[number].process.send_signal(signal.SIGTERM)
-    return [life.wait() for life in lives]
+    return [life.wait(STOPPED if stop else DONE) for life in lives]
 
 
 def stopped_at(said):

@@ -10,6 +10,7 @@ import time
 import pytest
 from training.lives import Life, assert_same_end, live
 
+from mixit_jax.console import STOPPED
 from mixit_jax.weights.runs import checkpoint_steps, valid_losses
 
 # No file may become larger than this many blocks: a disk that is full in a save.
@@ -104,14 +105,14 @@ def test_a_request_to_stop_saves_that_step_also_within_a_validation(
     assert life.wait_for(life.said("train step 1:"))
     life.process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
-    assert "stopped at step" in life.wait()
+    assert "stopped at step" in life.wait(STOPPED)
     assert time.monotonic() - begun < 20
   (step,) = checkpoint_steps(run)
   assert step < 3
   with Life(music, run, overrides=rarely) as life:
     assert life.wait_for((run / "checkpoints" / "3").exists)
     life.process.send_signal(signal.SIGTERM)
-    assert "stopped in a validation" in life.wait()
+    assert "stopped in a validation" in life.wait(STOPPED)
   assert (checkpoint_steps(run)[-1], valid_losses(run)) == (3, {})
   live(music, run)
   assert_same_end(run, uninterrupted)
@@ -158,10 +159,65 @@ def test_a_disk_that_is_full_from_the_start_is_named(music, tmp_path):
   # Only the pipe takes what it says.
   full = ("sh", "-c", '(ulimit -f 0; exec "$@" 2>&1) | cat; exit 1', "sh")
   said = live(music, tmp_path / "run", status=1, prefix=full)
-  assert said == (
-    f"error: {tmp_path / 'run/config.json'} cannot be written: File too large\n"
+  assert said == "error: [Errno 27] File too large\n"
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_run_outlives_those_who_read_its_log(music, uninterrupted, tmp_path):
+  # The reader has seen enough after one line.
+  closed = (
+    "sh",
+    "-c",
+    '{ "$@" 2>&1; echo $? >status; } | head -n 1; exit $(cat status)',
+    "sh",
   )
-  assert not list((tmp_path / "run").iterdir())
+  live(music, tmp_path / "run", prefix=closed)
+  assert_same_end(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize(
+  ("redirection", "switches"),
+  [
+    ("2>/dev/full", {"JAX_ENABLE_X64": "1"}),
+    ("2>&-", {"JAX_NUMPY_DTYPE_PROMOTION": "strict"}),
+  ],
+)
+def test_neither_a_lost_log_nor_switches_of_jax_change_a_bit(
+  music, uninterrupted, tmp_path, redirection, switches
+):
+  lost = ("sh", "-c", f'exec "$@" {redirection}', "sh")
+  live(music, tmp_path / "run", prefix=lost, environment=switches)
+  assert_same_end(tmp_path / "run", uninterrupted)
+
+
+def test_a_closed_terminal_saves_and_stops_but_not_under_nohup(
+  music, uninterrupted, tmp_path
+):
+  run = tmp_path / "run"
+  with Life(music, run) as life:
+    assert life.wait_for(life.said("train step 1:"))
+    life.process.send_signal(signal.SIGHUP)
+    assert "stopped at step" in life.wait(STOPPED)
+  with Life(music, run, prefix=("nohup",)) as life:
+    assert life.wait_for(life.said("resuming"))
+    assert life.wait_for(life.said("train step"))
+    life.process.send_signal(signal.SIGHUP)
+    life.wait()
+  assert_same_end(run, uninterrupted)
+
+
+def test_a_second_start_in_the_same_folder_is_refused(music, uninterrupted, tmp_path):
+  run = tmp_path / "run"
+  with Life(music, run) as first:
+    assert first.wait_for(first.said("train step 1:"))
+    first.process.send_signal(signal.SIGSTOP)  # however slow it is
+    with Life(music, run, log="second") as second:
+      said = second.wait(status=1)
+    first.process.send_signal(signal.SIGCONT)
+    first.wait()
+  (line,) = said.splitlines()
+  assert f"{run} is in use by process {first.process.pid} on " in line
+  assert_same_end(run, uninterrupted)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The model card says what it is given, and what is not known."""
 
 import numpy as np
+import pytest
 
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.weights.card import model_card
@@ -33,4 +34,79 @@ def test_values_cannot_break_the_tables():
   assert "| mean of the checkpoints of steps | 1, 2 |" in lines
   assert "| set by hand | n_heads=3 |" in lines
   assert not any("started from" in line for line in lines)
-  assert "It separates music into one." in lines[2]
+  assert "Weights of a music source separator. It separates music into one." in lines
+
+
+STAGE = {
+  "objective": "mixit",
+  "run": "/runs/a",
+  "weights": "mean",
+  "steps": [4, 8],
+  "starts": [
+    {
+      "step": 0,
+      "time": "2026-11-28T10:00:00+00:00",
+      "host": "one",
+      "data": {
+        "shards": "/data/fma",
+        "kind": "fma",
+        "seconds": 10.0,
+        "sample_rate": 44100,
+        "segments": {"mixture": 7},
+        "fingerprint": "0123456789abcdef0",
+      },
+    },
+    {"step": 3, "time": "2026-11-28T11:00:00+00:00", "host": "two"},
+  ],
+}
+SCORES = {
+  "songs": "3 songs",
+  "rows": [{"score": "csdr", "stem": "bass", "value": 3.5, "low": 2.0, "high": 4.25}],
+}
+
+
+def front_matter(card):
+  yaml = pytest.importorskip("yaml")
+  text = model_card(Weights(CONFIG, PARAMS, ("one",), card), {})
+  _, head, rest = text.split("---\n", 2)
+  assert rest.startswith("\n# Band-split")
+  return yaml.safe_load(head), rest
+
+
+def test_hubs_read_the_front_matter():
+  head, _ = front_matter(
+    {"license": "CC BY-NC 4.0", "stages": [STAGE], "scores": SCORES}
+  )
+  assert head["license"] == "cc-by-nc-4.0"
+  assert "music-source-separation" in head["tags"]
+  assert head["datasets"] == ["fma"]
+  assert head["metrics"] == ["csdr"]
+  (metric,) = head["model-index"][0]["results"][0]["metrics"]
+  assert (metric["type"], metric["value"]) == ("csdr", 3.5)
+  assert "95 % interval 2.0 to 4.25" in metric["name"]
+
+
+@pytest.mark.parametrize(
+  ("license", "known", "name"),
+  [
+    ("", "unknown", None),
+    ("CC0", "cc0-1.0", None),
+    ("Apache-2.0", "apache-2.0", None),
+    ('ours: "ask"', "other", 'ours: "ask"'),
+  ],
+)
+def test_licenses_have_the_names_of_hubs_where_they_have_any(license, known, name):
+  head, _ = front_matter({"license": license})
+  assert head["license"] == known
+  assert head.get("license_name") == name
+  assert "datasets" not in head
+
+
+def test_every_start_of_every_stage_is_told():
+  _, text = front_matter({"stages": [STAGE], "scores": SCORES})
+  assert "### pre-training (MixIT): /runs/a" in text
+  assert (
+    "- step 0, 2026-11-28T10:00:00+00:00\n  - host: one\n  - data: /data/fma" in text
+  )
+  assert "- step 3, 2026-11-28T11:00:00+00:00\n  - host: two\n" in text
+  assert "| csdr bass | 3.5 (2.0 to 4.25) |" in text
