@@ -43,11 +43,10 @@ def self_attention(
     array [B, S, L, D].
   """
   batch, sequences, length, features = qkv.shape
-  parts = jnp.split(qkv, 3, -1)
   if fused:
-    q, k, v = (part.reshape(batch * sequences, length, num_heads, -1) for part in parts)
-    x = jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+    x = _attend_fused(qkv.reshape(batch * sequences, length, features), num_heads)
     return x.reshape(*qkv.shape[:3], -1)
+  parts = jnp.split(qkv, 3, -1)
   heads = (batch, sequences, length, num_heads, features // 3 // num_heads)
   q, k, v = (
     # As [heads S, B, L, D / heads].
@@ -63,6 +62,25 @@ def self_attention(
 def is_fused_forward(primitive: Any, *_: Any, **__: Any) -> bool:
   """Policy of `jax.checkpoint` that saves what cuDNN's forward kernel returns."""
   return str(primitive) == _FUSED_FORWARD
+
+
+def _attend_fused(qkv: Array, num_heads: int) -> Array:
+  """Attend by cuDNN's kernel: [S, L, 3D] to [S, L, D].
+
+  JAX differentiates it for even lengths only: odd ones get a place that is not seen.
+  """
+  count, length, _ = qkv.shape
+  seen = None
+  if length % 2:
+    qkv = jnp.pad(qkv, ((0, 0), (0, 1), (0, 0)))
+    seen = jnp.full(count, length, jnp.int32)
+  q, k, v = (
+    part.reshape(*part.shape[:2], num_heads, -1) for part in jnp.split(qkv, 3, -1)
+  )
+  x = jax.nn.dot_product_attention(
+    q, k, v, query_seq_lengths=seen, key_value_seq_lengths=seen, implementation="cudnn"
+  )
+  return x.reshape(*qkv.shape[:2], -1)[:, :length]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))

@@ -82,3 +82,27 @@ def test_the_backward_pass_keeps_no_weights():
   sizes = [leaf.size for leaf in jax.tree.leaves(pull) if hasattr(leaf, "size")]
   assert sizes
   assert max(sizes) < 3 * length**2
+
+
+@pytest.mark.parametrize("length", [6, 7])
+def test_the_padding_of_odd_lengths_for_cudnn_is_not_seen(length, monkeypatch):
+  """JAX's plain implementation takes the place of the kernel, which needs a GPU."""
+  plain = jax.nn.dot_product_attention
+
+  def in_place(*arrays, implementation, **settings):
+    assert implementation == "cudnn"
+    assert arrays[0].shape[1] % 2 == 0
+    return plain(*arrays, implementation="xla", **settings)
+
+  monkeypatch.setattr(jax.nn, "dot_product_attention", in_place)
+  qkv = draw(3, (2, 3, length, 3 * 8))
+
+  def outcome(fused):
+    def loss(qkv):
+      x = attention.self_attention(qkv, 2, None, 0.0, fused)
+      return jnp.sum(x**2), x
+
+    return jax.grad(loss, has_aux=True)(jnp.asarray(qkv))
+
+  for found, expected in zip(outcome(True), outcome(False), strict=True):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
