@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from mixit_jax.devices.mesh import BATCH_AXES, average, gather, specs, state_sharding
+from mixit_jax.devices.platforms import platform_of
 from mixit_jax.training.config import Config
 from mixit_jax.training.losses import Losses, example_keys
 from mixit_jax.training.objectives import Batch, Objective
@@ -48,6 +49,7 @@ def make_train_step(
     Function of (state, batch) to the next state and metrics, each a scalar or [N].
   """
   frozen, run = config.frozen, config.run
+  update_if = _branch if platform_of(mesh) == "cpu" else _choose
   dropout = max(config.model.dropout, config.model.attention_dropout) > 0
 
   def gradients(params: Params, batch: Batch) -> tuple[Params, dict[str, jax.Array]]:
@@ -89,9 +91,8 @@ def make_train_step(
       ema = _running_mean(ema, {**trainable, **fixed}, config.optimizer.ema)
       return trainable, opt_state, ema
 
-    # A branch: where every leaf is chosen, XLA on CPU copies the old averages first.
     moving = trainable, state.opt_state, state.ema
-    trainable, opt_state, ema = jax.lax.cond(finite, update, lambda x: x, moving)
+    trainable, opt_state, ema = update_if(finite, update, moving)
     skipped = 1 - finite.astype(jnp.int32)
     rate = learning_rate(
       state.step - state.skipped, config.optimizer, run.steps_per_epoch
@@ -162,6 +163,16 @@ def make_valid_step(
   return jax.shard_map(
     step, mesh=mesh, in_specs=(P(), examples, examples), out_specs=P(), check_vma=False
   )
+
+
+def _branch(condition: jax.Array, update: Callable[[Any], Any], old: Any) -> Any:
+  """Update where a condition holds; a GPU would make the host wait for it."""
+  return jax.lax.cond(condition, update, lambda x: x, old)
+
+
+def _choose(condition: jax.Array, update: Callable[[Any], Any], old: Any) -> Any:
+  """Do the same by choosing every value; XLA on CPU would copy the old ones first."""
+  return jax.tree.map(lambda x, y: jnp.where(condition, x, y), update(old), old)
 
 
 def _accumulate(

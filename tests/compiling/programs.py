@@ -2,6 +2,8 @@
 
 import math
 import re
+import time
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,10 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from mixit_jax.devices import memory
 from mixit_jax.devices.mesh import make_mesh, replicated
 from mixit_jax.devices.targets import describe
+from mixit_jax.doctor.collectives import collectives
 from mixit_jax.errors import UserError
 from mixit_jax.separator import init
 from mixit_jax.separator.compiled import _separate, fold
@@ -24,6 +28,11 @@ from mixit_jax.training.step import jit_train_step, make_valid_step
 _TYPES = re.compile(r": \(tensor<(\S+)>, tensor<(\S+)>\) -> tensor<(\S+)>")
 _CONTRACTED = re.compile(r"contracting_dims = \[([\d, ]*)\]")
 _KERNEL = re.compile(r"dim_numbers = \[[^\]]*\]x\[([^\]]*)\]")
+
+# Share of the devices' memory that must be left.
+MARGIN = 0.05
+# Seconds on two cores, for TPUs at XLA's level O0.
+COMPILED_WITHIN = 300
 
 
 def target_or_skip(name):
@@ -109,3 +118,46 @@ def _replicated(layout, mesh):
     ),
     layout,
   )
+
+
+def check_memory(step, target):
+  """Make sure that a program leaves some of the memory free."""
+  assert step.memory_analysis().peak_memory_in_bytes < (1 - MARGIN) * target.memory
+
+
+def check_step(config, name, fsdp=1):
+  """Compile a training step for devices, and look at what came out."""
+  target = target_or_skip(name)
+  objective, mesh = settled(config, target, fsdp=fsdp)
+  lowered = train_step(objective, mesh)
+
+  # Nearly all is computed in bfloat16: not the composition of two small layers, nor the
+  # objective.
+  operations = product_operations(lowered)
+  assert operations["bf16"] > 0.9 * sum(operations.values())
+
+  begun = time.monotonic()
+  step = compiled(lowered, target)
+  assert time.monotonic() - begun < COMPILED_WITHIN
+  check_memory(step, target)
+
+  # Gradients are summed in float32, and nothing but them and parameters travels.
+  trainable = objective.config.frozen
+  layout = state_layout(objective.config, mesh).params
+  sizes = {name: memory.whole_bytes(part) for name, part in layout.items()}
+  gradients = sum(size for name, size in sizes.items() if name not in trainable)
+  found = list(collectives(step.as_text()))
+  kinds = Counter(collective.kind for collective in found)
+  scalars = 2**16
+  summed = sum(c.bytes for c in found if c.kind == "all-reduce")
+  if fsdp == 1:  # on one chip they are there, but have nobody to talk to
+    assert set(kinds) == {"all-reduce"}
+    assert gradients <= summed < gradients + scalars
+  else:
+    gathered = sum(c.bytes for c in found if c.kind == "all-gather")
+    assert gathered <= sum(sizes.values())
+    assert "all-to-all" not in kinds
+  for collective in found:
+    if collective.kind in ("all-reduce", "reduce-scatter"):
+      assert {array.type for array in collective.arrays} <= {"f32", "s32"}
+  return step
