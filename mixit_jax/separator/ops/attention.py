@@ -1,4 +1,4 @@
-"""Multi-head self-attention, fused by cuDNN or in plain products.
+"""Multi-head self-attention, in a fused kernel (cuDNN, Pallas) or in plain products.
 
 The plain variant computes its weights again in the backward pass: only the result and
 the normalizer of every query are kept, as in FlashAttention (Dao et al., 2022).
@@ -20,12 +20,15 @@ from mixit_jax.separator.ops.dropout import dropout, fold_in_each
 # Name of what the forward pass keeps for the backward pass, for remat policies.
 ATTENDED = "attended"
 
+# Longest sequences of the kernel for TPUs: one head's weights fit into a core's memory.
+LONGEST_ON_TPU = 1100
+
 # Weights that a CPU computes at a time: more leave its caches.
 _WEIGHTS_AT_ONCE = 2**19
 
 
 def self_attention(
-  qkv: Array, num_heads: int, keys: Array | None, rate: float, fused: bool
+  qkv: Array, num_heads: int, keys: Array | None, rate: float, kernel: str
 ) -> Array:
   """Let every place of a sequence attend to all of them.
 
@@ -34,14 +37,21 @@ def self_attention(
     num_heads: heads, a divisor of D.
     keys: dropout keys [B], or None for no dropout.
     rate: share of the weights to drop.
-    fused: take cuDNN's kernel (GPU, bfloat16, no dropout), which stores no weights.
+    kernel: "cudnn" (GPU, bfloat16) or "pallas" (TPU), which store no weights and know
+      no dropout, or "xla". Sequences too long for "pallas" take "xla".
 
   Returns:
     array [B, S, L, D].
   """
   batch, sequences, length, features = qkv.shape
   parts = jnp.split(qkv, 3, -1)
-  if fused:
+  if kernel == "pallas" and length <= LONGEST_ON_TPU:
+    # Here, because nothing else needs Pallas, which takes 0.1 s to import.
+    from mixit_jax.separator.ops.tpu_attention import attend_heads
+
+    x = attend_heads(qkv.reshape(-1, *qkv.shape[2:]), num_heads)
+    return checkpoint_name(x.reshape(*qkv.shape[:3], -1), ATTENDED)
+  if kernel == "cudnn":
     q, k, v = (part.reshape(batch * sequences, length, num_heads, -1) for part in parts)
     x = jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
     return checkpoint_name(x.reshape(*qkv.shape[:3], -1), ATTENDED)
