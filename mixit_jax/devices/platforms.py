@@ -34,5 +34,10 @@ def by_platform(
 
 
 def platform_of(mesh: Mesh) -> str:
-  """Return the platform of a mesh: "cpu", "gpu" or "tpu"."""
-  return mesh.devices.flat[0].platform
+  """Return the platform of a mesh: "cpu", "gpu", "tpu" or "old tpu".
+
+  The last are v2 and v3, whose kernels in Pallas cannot multiply in bfloat16.
+  """
+  device = mesh.devices.flat[0]
+  old = device.device_kind in ("TPU v2", "TPU v3")
+  return "old tpu" if old else device.platform

@@ -4,6 +4,7 @@ from jax.sharding import Mesh
 
 from mixit_jax.devices import memory
 from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.separator.ops.attention import LONGEST_ON_TPU
 from mixit_jax.separator.waveform import num_frames
 
 # More chunks do not use a device better: one of 12 s has tens of thousands of tokens.
@@ -50,7 +51,8 @@ def chunk_bytes(config: SeparatorConfig, samples: int) -> float:
   frames, bands = num_frames(samples, c.n_fft, c.hop), len(c.bands)
   # Features with a norm in float32 beside them, and a feed-forward layer.
   block = frames * bands * (c.embed_dim * (4 + 3 * width) + 3 * c.ffn_dim * width)
-  if c.attention != "cudnn":
+  stored = c.attention == "pallas" and frames > LONGEST_ON_TPU
+  if c.attention == "xla" or stored:
     pairs = max(bands * frames**2, frames * bands**2)
     block += c.num_heads * pairs * (4 + width)
   # Values and gates, masks, masked spectrograms and windows, real and imaginary.

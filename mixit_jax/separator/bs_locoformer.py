@@ -244,11 +244,7 @@ class SelfAttention(nn.Module):
     out_kernel = self.param("out_kernel", init, (dim, dim))
     qkv = checkpoint_name(x @ qkv_kernel.astype(c.dtype), "qkv")
     x = self_attention(
-      qkv,
-      c.num_heads,
-      fold_in_each(keys, site),
-      c.attention_dropout,
-      fused=c.attention == "cudnn",
+      qkv, c.num_heads, fold_in_each(keys, site), c.attention_dropout, c.attention
     )
     x = checkpoint_name(x @ out_kernel.astype(c.dtype), "projected")
     return dropout(x, c.dropout, keys, site + 1)

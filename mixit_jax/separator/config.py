@@ -71,8 +71,9 @@ class SeparatorConfig(Checked):
     True,
     free=True,
   )
-  attention: Literal["auto", "xla", "cudnn"] = setting(
-    "xla; cudnn: fused, GPU, bfloat16, no attention dropout; auto: where possible",
+  attention: Literal["auto", "xla", "cudnn", "pallas"] = setting(
+    "xla; fused, without attention dropout: cudnn (GPU, bfloat16), pallas (TPU v4 and "
+    "later); auto: fused where possible",
     "auto",
     free=True,
   )
@@ -96,6 +97,10 @@ class SeparatorConfig(Checked):
     require(
       self.attention != "cudnn" or problem is None,
       f"model.attention: 'cudnn' {problem}; use 'xla' or 'auto'",
+    )
+    require(
+      self.attention != "pallas" or not self.attention_dropout,
+      "model.attention: 'pallas' has no attention_dropout; use 'xla' or 'auto'",
     )
 
   @classmethod
@@ -131,8 +136,12 @@ class SeparatorConfig(Checked):
       remat = "dots"
     settled = dataclasses.replace(self, dtype=dtype, remat=remat)
     if self.attention == "auto":
-      fused = platform == "gpu" and settled._cudnn_problem() is None
-      settled = dataclasses.replace(settled, attention="cudnn" if fused else "xla")
+      attention: Literal["xla", "cudnn", "pallas"] = "xla"
+      if platform == "gpu" and settled._cudnn_problem() is None:
+        attention = "cudnn"
+      elif platform == "tpu" and not self.attention_dropout:
+        attention = "pallas"
+      settled = dataclasses.replace(settled, attention=attention)
     return settled
 
   def architecture(self) -> dict[str, Any]:

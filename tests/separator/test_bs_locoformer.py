@@ -291,13 +291,17 @@ def test_unknown_sizes_and_keys_are_named():
 def test_fused_attention_is_taken_only_where_it_can_serve():
   config = SeparatorConfig.preset("medium", dtype="bfloat16")
   assert config.settled("cpu").attention == "xla"
-  assert config.settled("tpu").attention == "xla"
+  assert config.settled("tpu").attention == "pallas"
   assert config.settled("gpu").attention == "cudnn"
   for change in ({"dtype": "float32"}, {"attention_dropout": 0.1}, {"num_heads": 64}):
     other = dataclasses.replace(config, **change)
     assert other.settled("gpu").attention == "xla"
     with pytest.raises(UserError, match=r"^model\.attention: 'cudnn'"):
       dataclasses.replace(other, attention="cudnn")
+  dropping = dataclasses.replace(config, attention_dropout=0.1)
+  assert dropping.settled("tpu").attention == "xla"
+  with pytest.raises(UserError, match=r"^model\.attention: 'pallas'"):
+    dataclasses.replace(dropping, attention="pallas")
 
 
 @pytest.mark.parametrize(

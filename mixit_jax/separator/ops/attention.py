@@ -1,4 +1,4 @@
-"""Multi-head self-attention, fused by cuDNN or in plain products.
+"""Multi-head self-attention, in a fused kernel (cuDNN, Pallas) or in plain products.
 
 The plain variant computes its weights again in the backward pass: only the result and
 the normalizer of every query are kept, as in FlashAttention (Dao et al., 2022).
@@ -23,12 +23,15 @@ ATTENDED = "attended"
 # Of cuDNN the same is not within reach of a name: its forward kernel's primitive.
 _FUSED_FORWARD = "dot_product_attention_fwd_wrapper"
 
+# Longest sequences of the kernel for TPUs: one head's weights fit into a core's memory.
+LONGEST_ON_TPU = 1100
+
 # Weights that a CPU computes at a time: more leave its caches.
 _WEIGHTS_AT_ONCE = 2**19
 
 
 def self_attention(
-  qkv: Array, num_heads: int, keys: Array | None, rate: float, fused: bool
+  qkv: Array, num_heads: int, keys: Array | None, rate: float, kernel: str
 ) -> Array:
   """Let every place of a sequence attend to all of them.
 
@@ -37,15 +40,22 @@ def self_attention(
     num_heads: heads, a divisor of D.
     keys: dropout keys [B], or None for no dropout.
     rate: share of the weights to drop.
-    fused: take cuDNN's kernel (GPU, bfloat16, no dropout), which stores no weights.
+    kernel: "cudnn" (GPU, bfloat16) or "pallas" (TPU), which store no weights and know
+      no dropout, or "xla". Sequences too long for "pallas" take "xla".
 
   Returns:
     array [B, S, L, D].
   """
   batch, sequences, length, features = qkv.shape
-  if fused:
-    x = _attend_fused(qkv.reshape(batch * sequences, length, features), num_heads)
-    return x.reshape(*qkv.shape[:3], -1)
+  one_axis = qkv.reshape(batch * sequences, length, features)
+  if kernel == "cudnn":
+    return _attend_by_cudnn(one_axis, num_heads).reshape(*qkv.shape[:3], -1)
+  if kernel == "pallas" and length <= LONGEST_ON_TPU:
+    # Here, because nothing else needs Pallas, which takes 0.1 s to import.
+    from mixit_jax.separator.ops.tpu_attention import attend_heads
+
+    x = attend_heads(one_axis, num_heads)
+    return checkpoint_name(x.reshape(*qkv.shape[:3], -1), ATTENDED)
   parts = jnp.split(qkv, 3, -1)
   heads = (batch, sequences, length, num_heads, features // 3 // num_heads)
   q, k, v = (
@@ -64,7 +74,7 @@ def is_fused_forward(primitive: Any, *_: Any, **__: Any) -> bool:
   return str(primitive) == _FUSED_FORWARD
 
 
-def _attend_fused(qkv: Array, num_heads: int) -> Array:
+def _attend_by_cudnn(qkv: Array, num_heads: int) -> Array:
   """Attend by cuDNN's kernel: [S, L, 3D] to [S, L, D].
 
   JAX differentiates it for even lengths only: odd ones get a place that is not seen.

@@ -97,12 +97,12 @@ def test_the_padding_of_odd_lengths_for_cudnn_is_not_seen(length, monkeypatch):
   monkeypatch.setattr(jax.nn, "dot_product_attention", in_place)
   qkv = draw(3, (2, 3, length, 3 * 8))
 
-  def outcome(fused):
+  def outcome(kernel):
     def loss(qkv):
-      x = attention.self_attention(qkv, 2, None, 0.0, fused)
+      x = attention.self_attention(qkv, 2, None, 0.0, kernel)
       return jnp.sum(x**2), x
 
     return jax.grad(loss, has_aux=True)(jnp.asarray(qkv))
 
-  for found, expected in zip(outcome(True), outcome(False), strict=True):
+  for found, expected in zip(outcome("cudnn"), outcome("xla"), strict=True):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
