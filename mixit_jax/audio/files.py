@@ -57,6 +57,7 @@ __all__ = [
   "write_audio",
 ]
 
+
 def read_audio(
   path: Path, sample_rate: int | None = None, num_channels: int = 2
 ) -> np.ndarray:

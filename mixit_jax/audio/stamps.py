@@ -17,10 +17,7 @@ _POLYNOMIAL = 0x104C11DB7  # of the checksum of Ogg pages (RFC 3533)
 
 def erase_stamps(file: Path) -> None:
   """Make the bytes of a file that libsndfile wrote depend on its audio alone."""
-  with (
-    file.open("r+b") as stream,
-    mmap.mmap(stream.fileno(), 0) as content,
-  ):
+  with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as content:
     kind = content[:4]
     if kind in (b"RIFF", b"RF64"):
       _erase_peak_time(content, "<")

@@ -1,12 +1,12 @@
 """Audio files out: whole or not at all, block by block, the same bytes every time."""
 
 import contextlib
-import errno
 import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -50,13 +50,13 @@ class AudioWriter:
         self._file.write(part)
       except _ERRORS as error:
         # libsndfile does not say why: check while the partial file still exists.
-        if _is_full(self._temporary.parent, 8 * part.size):
-          error = OSError(errno.ENOSPC, "the disk is full")
+        full = _is_full(self._temporary.parent, 8 * part.size)
+        reason = "the disk is full" if full else reason_of(error)
         raise AudioError(
           self._path,
           f"cannot write {self._file.channels} channels at"
           f" {self._file.samplerate} Hz as {self._file.format} {self._file.subtype}:"
-          f" {reason_of(error)}",
+          f" {reason}",
         ) from error
 
 
@@ -102,12 +102,13 @@ def writing(
   sample_bytes = 8 if subtype == "DOUBLE" else 4
   if file_format == "WAV" and num_channels * length * sample_bytes > _WAV_BYTES:
     file_format = "RF64"
-  quality = {}
+  quality: dict[str, Any] = {}
   if bitrate is not None:
-    quality = {
-      "compression_level": compression_level(sample_rate, bitrate),
-      "bitrate_mode": "CONSTANT",
-    }
+    try:
+      level = compression_level(sample_rate, bitrate)
+    except ValueError as error:
+      raise AudioError(path, str(error)) from error
+    quality = {"compression_level": level, "bitrate_mode": "CONSTANT"}
   with contextlib.ExitStack() as stack:
     try:
       temporary = stack.enter_context(replacing(path))

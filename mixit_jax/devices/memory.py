@@ -1,5 +1,6 @@
 """Memory: what devices offer, what is free on them, and what was in use at most."""
 
+import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,11 @@ def peak(devices: Sequence[jax.Device]) -> int:
   """
   in_use = max(_statistics(device).get("peak_bytes_in_use", 0) for device in devices)
   return in_use or process_peak()
+
+
+def machine_memory() -> int:
+  """Return the bytes of memory that this machine has."""
+  return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def process_peak() -> int:

@@ -13,7 +13,6 @@ from jax.typing import ArrayLike
 
 from mixit_jax.errors import UserError
 
-
 Window = Literal["mean", "triangle", "hann"]
 
 
@@ -48,9 +47,7 @@ def separate_long(
       f"mixture: expected channels and samples [C, L], found shape {mixture.shape}"
     )
   length = mixture.shape[1]
-  parts = separate_stream(
-    separate_chunks, [mixture], length, chunk, hop, batch, window
-  )
+  parts = separate_stream(separate_chunks, [mixture], length, chunk, hop, batch, window)
   estimates: np.ndarray | None = None
   place = 0
   for part in parts:
@@ -225,7 +222,7 @@ class _Slots:
     self._next = 0
 
   def take(self, stop: int) -> Iterator[np.ndarray]:
-    """Yield the averages [N, C, l] of the slots before `stop`, silence where none is."""
+    """Yield the averages [N, C, l] of the slots before `stop`."""
     for slot in range(self._next, stop):
       size = min(self._hop, self._length - slot * self._hop)
       sums = self.sums.pop(slot, None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mixit_jax.audio import files, writing
+from mixit_jax.audio import writing
 from mixit_jax.audio.files import (
   AUDIO_SUFFIXES,
   AudioError,
