@@ -1,9 +1,9 @@
 """Which files are separated, and the folder of the results of each.
 
-A recording's folder below `--out` is its place below the deepest folder that holds all
-inputs: `CD1/01.wav CD2/01.wav` go to `CD1/01` and `CD2/01`, a single file or the files
-of a single folder to their own names. No two recordings share a folder, also where
-file names differ only by case.
+Below `--out`, a recording has a folder of the name of its file, below the subfolders of
+the folder that was given. Where inputs would share one, all keep their places below the
+deepest folder that holds them: `CD1/01.wav CD2/01.wav` go to `CD1/01` and `CD2/01`. No
+two recordings share a folder, also where names differ only by case.
 """
 
 import importlib.util
@@ -55,7 +55,7 @@ def find_inputs(inputs: Sequence[Path], out: Path) -> tuple[list[Item], list[str
     the recordings, and what is wrong with inputs that give none.
   """
   files: dict[str, Path] = {}
-  anchors: list[str] = []
+  anchors: dict[str, str] = {}  # by file: the folder that was given
   problems: list[str] = []
   for place in inputs:
     if str(place) == STANDARD_INPUT:
@@ -69,16 +69,14 @@ def find_inputs(inputs: Sequence[Path], out: Path) -> tuple[list[Item], list[str
     except OSError as error:
       problems.append(f"{place}: cannot be read: {reason_of(error)}")
       continue
-    anchors.append(_absolute(place if place.is_dir() else place.parent))
+    anchor = _absolute(place if place.is_dir() else place.parent)
     for file in found:
       files.setdefault(_absolute(file), file)
-  root = os.path.commonpath(anchors) if anchors else ""
-  places = [
-    PurePath("stdin")
-    if path == STANDARD_INPUT
-    else PurePath(os.path.relpath(path, root))
-    for path in files
-  ]
+      anchors.setdefault(_absolute(file), anchor)
+  places = [_place(path, anchors.get(path)) for path in files]
+  if len(set(anchors.values())) > 1 and len({*map(_key, places)}) < len(places):
+    root = os.path.commonpath(anchors.values())
+    places = [_place(path, root) for path in files]
   folders = result_folders(places)
   items = zip(files.values(), folders, strict=True)
   return [Item(file, out / folder) for file, folder in items], problems
@@ -105,6 +103,13 @@ def result_folders(places: Sequence[PurePath]) -> list[PurePath]:
     taken.add(_key(unique))
     chosen.append(unique)
   return chosen
+
+
+def _place(path: str, anchor: str | None) -> PurePath:
+  """Return a recording's place below a folder."""
+  if path == STANDARD_INPUT:
+    return PurePath("stdin")
+  return PurePath(os.path.relpath(path, anchor))
 
 
 def _below(folder: Path, out: Path, problems: list[str]) -> list[Path]:

@@ -70,9 +70,9 @@ class Request:
       known = f"choose {' or '.join(possible)}" if possible else "it has none"
       raise UserError(f"--bits={self.bits} is not for --format={self.format}; {known}")
     if self.format == "mp3":
-      known = sorted({*mp3_bitrates(44_100), *mp3_bitrates(22_050)})
-      if self.bitrate is not None and self.bitrate not in known:
-        listed = ", ".join(map(str, known))
+      rates = sorted({*mp3_bitrates(44_100), *mp3_bitrates(22_050)})
+      if self.bitrate is not None and self.bitrate not in rates:
+        listed = ", ".join(map(str, rates))
         raise UserError(f"--bitrate={self.bitrate}: MP3 has {listed} kbit/s")
     elif self.bitrate is not None:
       raise UserError(f"--bitrate is for --format=mp3, not {self.format}")
