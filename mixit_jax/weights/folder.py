@@ -117,8 +117,9 @@ def load_weights(folder: Path) -> Weights:
     names = ", ".join(known.name for known in FORMATS.values())
     raise WeightsError(f"{folder} holds no tensors: expected one of {names}")
   tensors = Path(folder) / stored.name
+  params = stored.load(tensors, weights.config)
   _verify(tensors, read_json(Path(folder) / CONFIG_FILE).get("sha256"))
-  return dataclasses.replace(weights, params=stored.load(tensors, weights.config))
+  return dataclasses.replace(weights, params=params)
 
 
 def load_description(folder: Path) -> Weights:
