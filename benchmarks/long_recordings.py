@@ -2,8 +2,8 @@
 
     python -m benchmarks.long_recordings RUN [MINUTES…]
 
-Makes stereo recordings of noise at 44.1 kHz (16-bit WAV), separates each in a process of
-its own, and prints the minutes, the seconds taken and the largest memory of the process.
+Makes stereo recordings of noise at 44.1 kHz (16-bit WAV), separates each in its own
+process, and prints the minutes, the seconds taken and the process's largest memory.
 """
 
 import os
