@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixit_jax.console import run_command
+from mixit_jax.console import (
+  ended_by_term,
+  expand_home,
+  own_stderr,
+  run_command,
+  write_any_text,
+)
 from mixit_jax.errors import UserError
+from mixit_jax.stems import name_problem
 from mixit_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -28,8 +36,10 @@ _TORCH_OVERRIDES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Run a command and return its exit status."""
+  write_any_text()
   parser = _parser()
-  options, rest = parser.parse_known_args(arguments)
+  given = sys.argv[1:] if arguments is None else arguments
+  options, rest = parser.parse_known_args(expand_home(given))
   options.overrides = rest
   if rest and options.run is not _doctor:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -42,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       check_devices()
     options.run(options)
 
-  return run_command(command)
+  with own_stderr(), ended_by_term():
+    return run_command(command)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,13 +64,53 @@ def _parser() -> argparse.ArgumentParser:
   separate = _model_command(
     commands, "separate", _separate, "separate recordings into stems"
   )
-  separate.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING")
-  separate.add_argument("--out", type=Path, required=True, help="folder of the stems")
   separate.add_argument(
-    "--format",
-    choices=("wav", "flac", "mp3", "ogg"),
-    default="wav",
-    help="wav is 32-bit float and never clipped; the others clip at full scale",
+    "inputs", nargs="+", type=Path, metavar="INPUT", help="file, folder, or - for stdin"
+  )
+  separate.add_argument("--out", type=Path, required=True, help="folder of the stems")
+  separate.add_argument("--stems", help="write only these, separated by commas [all]")
+  separate.add_argument(
+    "--minus", default="", help="also write the recording without these, as no_NAME"
+  )
+  separate.add_argument(
+    "--format", choices=("wav", "flac", "mp3", "ogg"), default="wav", help="[wav]"
+  )
+  separate.add_argument("--bits", help="float, 24 or 16 [wav: float, flac: 24]")
+  separate.add_argument("--bitrate", type=int, help="of mp3, constant, kbit/s [256]")
+  separate.add_argument(
+    "--peaks",
+    choices=("keep", "scale", "clip"),
+    help="samples above full scale: keep them (wav in float, mp3, ogg), scale all files"
+    " of a recording by one factor, or clip [keep, or clip with 24 or 16 bits]",
+  )
+  separate.add_argument(
+    "--rate",
+    choices=("input", "model"),
+    default="input",
+    help="sample rate of the stems [input]",
+  )
+  separate.add_argument(
+    "--downmix", action="store_true", help="take recordings of more channels"
+  )
+  separate.add_argument(
+    "--sum-to-mixture", action="store_true", help="the outputs sum to the recording"
+  )
+  separate.add_argument(
+    "--shifts", type=int, default=1, help="separate so often, shifted; mean [1]"
+  )
+  separate.add_argument(
+    "--also",
+    action="append",
+    default=[],
+    type=Path,
+    metavar="RUN",
+    help="average with this run, too; may be repeated",
+  )
+  separate.add_argument(
+    "--shares", help="of RUN and each --also in the average, e.g. 2,1 [equal]"
+  )
+  separate.add_argument(
+    "--overwrite", action="store_true", help="replace stems that are there already"
   )
   _chunk_options(separate)
 
@@ -198,6 +249,12 @@ def _chunk_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--chunk", type=float, default=12.0, help="seconds [12]")
   parser.add_argument("--hop", type=float, default=6.0, help="seconds [6]")
   parser.add_argument(
+    "--window",
+    choices=("mean", "triangle", "hann"),
+    default="mean",
+    help="weights where chunks overlap [mean]",
+  )
+  parser.add_argument(
     "--batch",
     type=int,
     metavar="N",
@@ -220,21 +277,73 @@ def _card_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _separate(options: argparse.Namespace) -> None:
-  from mixit_jax.inference.separate import separate_files
+  from mixit_jax.inference.estimates import Member
+  from mixit_jax.inference.report import TerminalReport
+  from mixit_jax.inference.request import Request
+  from mixit_jax.inference.separate import check_writable, separate_files
 
-  model = _load(options)
-  separate_files(model, options.recordings, options.out, options.format, print)
+  request = Request(
+    stems=_names(options.stems) if options.stems is not None else None,
+    minus=_names(options.minus) if options.minus else (),
+    sum_to_mixture=options.sum_to_mixture,
+    rate=options.rate,
+    downmix=options.downmix,
+    shifts=options.shifts,
+    format=options.format,
+    bits=options.bits,
+    bitrate=options.bitrate,
+    peaks=options.peaks,
+    overwrite=options.overwrite,
+  )
+  runs = [options.model, *options.also]
+  shares = _shares(options.shares, len(runs))
+  check_writable(options.out)
+  members = [
+    Member(_load(options, run), share) for run, share in zip(runs, shares, strict=True)
+  ]
+  outcome = separate_files(
+    members, options.inputs, options.out, request, TerminalReport()
+  )
+  if outcome.failures:
+    total = len(outcome.folders) + len(outcome.failures)
+    for failure in outcome.failures if len(outcome.failures) > 1 else ():
+      _log(f"failed: {failure}")
+    last = f": {outcome.failures[0]}" if len(outcome.failures) == 1 else ""
+    raise UserError(f"{len(outcome.failures)} of {total} not separated{last}")
+
+
+def _shares(text: str | None, count: int) -> list[float]:
+  """Return a positive number for each of several runs."""
+  if text is None:
+    return [1.0] * count
+  try:
+    shares = [float(part) for part in text.split(",")]
+  except ValueError:
+    shares = []
+  if len(shares) != count or not all(0 < share < 1e6 for share in shares):
+    raise UserError(
+      f"--shares={text}: expected {count} positive numbers, one for each run"
+    )
+  return shares
 
 
 def _evaluate(options: argparse.Namespace) -> None:
   from mixit_jax.evaluation.tables import score_table
-  from mixit_jax.files import write_json
+  from mixit_jax.files import check_file_writable, write_json
   from mixit_jax.inference.evaluate import evaluate
 
-  result = evaluate(_load(options), options.songs, _log).to_dict()
+  if options.json:
+    check_file_writable(options.json)
+  evaluation = evaluate(_load(options), options.songs, _log)
+  result = evaluation.to_dict()
+  print(score_table(result), flush=True)
   if options.json:
     write_json(options.json, result)
-  print(score_table(result))
+  if failed := evaluation.failed:
+    for name, reason in failed.items():
+      _log(f"failed: {name}: {reason}")
+    total = len(failed) + len(evaluation.songs)
+    raise UserError(f"{len(failed)} of {total} songs could not be scored")
 
 
 def _select_channels(options: argparse.Namespace) -> None:
@@ -244,8 +353,16 @@ def _select_channels(options: argparse.Namespace) -> None:
   from mixit_jax.evaluation.tables import selection_table
   from mixit_jax.inference.model import load
 
-  model = load(options.model, options.weights, options.precision)
+  if not 0 < options.seconds <= 60:
+    raise UserError(f"--seconds={options.seconds:g}: expected more than 0, at most 60")
   stems = _names(options.stems)
+  if problem := name_problem(stems):
+    raise UserError(f"--stems={options.stems}: {problem}")
+  model = load(options.model, options.weights, options.precision)
+  if not options.seconds * model.sample_rate > model.config.n_fft / 2:
+    raise UserError(
+      f"--seconds={options.seconds:g}: shorter than half a window of the model"
+    )
   selection = select_channels(
     model.separate_chunks,
     model.config,
@@ -255,9 +372,9 @@ def _select_channels(options: argparse.Namespace) -> None:
     batch=model.chunk_batch(round(options.seconds * model.sample_rate)),
     progress=_log,
   )
+  print(selection_table(selection.to_dict()), flush=True)
   file = options.json or options.model / SELECTION_FILE
   write_selection(file, selection, model.card)
-  print(selection_table(selection.to_dict()))
 
 
 def _import_torch(options: argparse.Namespace) -> None:
@@ -310,8 +427,8 @@ def _doctor(options: argparse.Namespace) -> None:
     raise UserError(
       f"--utilization={options.utilization:g} is not a percentage above 0"
     )
-  if options.peak_tflops is not None and options.peak_tflops <= 0:
-    raise UserError(f"--peak-tflops={options.peak_tflops:g} must be positive")
+  if options.peak_tflops is not None and not 0 < options.peak_tflops < math.inf:
+    raise UserError(f"--peak-tflops={options.peak_tflops:g} must be a positive number")
   if options.config is None:
     if options.overrides or options.topology:
       needing = (*options.overrides, "--topology")[0]
@@ -323,18 +440,18 @@ def _doctor(options: argparse.Namespace) -> None:
     forecast(flags, options.utilization / 100, peak, topology, _say)
 
 
-def _load(options: argparse.Namespace) -> Model:
+def _load(options: argparse.Namespace, run: Path | None = None) -> Model:
   from mixit_jax.inference.model import Model, load
 
-  if options.chunk <= 0 or not 0 < options.hop <= options.chunk:
-    raise UserError(
-      f"--chunk={options.chunk:g} --hop={options.hop:g}: they must be positive and the"
-      " hop at most the chunk"
-    )
-  if options.batch is not None and options.batch < 1:
-    raise UserError(f"--batch={options.batch}: expected at least one chunk")
-  weights = load(options.model, options.weights).weights
-  return Model(weights, options.chunk, options.hop, options.batch, options.precision)
+  weights = load(run or options.model, options.weights).weights
+  return Model(
+    weights,
+    options.chunk,
+    options.hop,
+    options.batch,
+    options.precision,
+    options.window,
+  )
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -9,8 +9,13 @@ import errno
 import io
 import logging
 import os
+import re
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from mixit_jax.errors import UserError, one_line
@@ -45,6 +50,7 @@ def _run(command: Callable[[], int | None], interrupted: str) -> int:
   # JAX logs missing platforms, and Orbax (through absl) logs every save.
   logging.getLogger("jax").setLevel(logging.WARNING)
   _quiet_storage()
+  warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
   try:
     return command() or DONE
   except (UserError, OSError) as error:  # OSError: e.g. a folder that is not writable
@@ -117,6 +123,62 @@ def _lasting_streams() -> Iterator[list[_LastingStream]]:
 
 def _nowhere() -> Any:
   return open(os.devnull, "w")  # noqa: PTH123 (lives as long as the process)
+
+
+def write_any_text() -> None:
+  """Let stdout and stderr replace what their encoding lacks, such as in ASCII."""
+  for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, "reconfigure"):
+      stream.reconfigure(errors="backslashreplace")
+
+
+def expand_home(arguments: Sequence[str]) -> list[str]:
+  """Expand `~` at the start of each argument or value of a flag, as a shell does."""
+
+  def expanded(argument: str) -> str:
+    match = re.match(r"(--[^=]+=)?(?=~)", argument)
+    if match is None:
+      return argument
+    return match[0] + str(Path(argument[match.end() :]).expanduser())
+
+  return [expanded(argument) for argument in arguments]
+
+
+@contextlib.contextmanager
+def ended_by_term() -> Iterator[None]:
+  """Let SIGTERM end the block as Ctrl-C does, so that unfinished files are removed."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+
+  def end(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+  before = signal.signal(signal.SIGTERM, end)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def own_stderr() -> Iterator[None]:
+  """Give Python's stderr a descriptor of its own: C libraries can be silenced."""
+  before = sys.stderr
+  try:
+    descriptor = before.fileno()
+  except (AttributeError, OSError, ValueError):
+    descriptor = -1
+  if descriptor != 2:
+    yield
+    return
+  with os.fdopen(
+    os.dup(2), "w", buffering=1, encoding=before.encoding, errors="backslashreplace"
+  ) as sys.stderr:
+    try:
+      yield
+    finally:
+      sys.stderr = before
 
 
 def _quiet_storage() -> None:

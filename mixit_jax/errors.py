@@ -17,3 +17,17 @@ class ConfigError(UserError):
 def one_line(error: BaseException) -> str:
   """Return the message of an error in one line, or its kind where it has none."""
   return " ".join(str(error).split()) or type(error).__name__
+
+
+def missing_extra(error: ImportError, module: str, extra: str, purpose: str) -> str:
+  """Say what to do about an optional library that cannot be imported.
+
+  Args:
+    error: what its import raised.
+    module: name of the library.
+    extra: the extra of this package that installs it.
+    purpose: what needs it.
+  """
+  if isinstance(error, ModuleNotFoundError) and error.name == module:
+    return f"{purpose} need: pip install 'mixit-jax[{extra}]'"
+  return f"{purpose} need {module}, which is installed but broken: {one_line(error)}"

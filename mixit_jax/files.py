@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def write_json(path: Path, value: Any) -> None:
     raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def check_file_writable(path: Path) -> None:
+  """Raise a UserError unless a file can be written; its folder is created."""
+  if path.is_dir():
+    raise UserError(f"{path} cannot be written: a folder has this name")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+      pass
+  except OSError as error:
+    raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def read_json(path: Path, remedy: str = "restore it") -> dict[str, Any]:
   """Read a JSON document that holds an object.
 
@@ -79,6 +92,8 @@ def nan_to_null(value: Any) -> Any:
 
 def check_vacant(folder: Path) -> None:
   """Raise a UserError unless a folder is empty or does not exist yet."""
+  if folder.resolve() == Path.cwd():
+    raise UserError(f"--out={folder} is the current folder; name a new one")
   if folder.is_dir():
     if any(folder.iterdir()):
       raise UserError(f"--out={folder} already holds files; name a new or empty folder")

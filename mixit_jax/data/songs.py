@@ -33,25 +33,11 @@ class Song:
 def find_songs(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
   """Return the song folders in a folder, in order, or the folder if it is a song.
 
-  A song folder holds a file for every stem, such as `bass.wav`, in any audio format.
-  Folders that hold no stem at all are skipped.
-
   Raises:
     UserError: the folder is missing or holds no song, or a song lacks a stem or has
       two files for one.
   """
-  folder = Path(folder)
-  if not folder.is_dir():
-    raise UserError(f"{folder}: not found; give a folder of song folders")
-  inside = [place for place in folder.iterdir() if place.is_dir()]
-  # A hidden folder is one that a preparation has not finished.
-  places = [folder, *sorted(p for p in inside if not p.name.startswith("."))]
-  songs = [place for place in places if _stem_files(place, stems)]
-  if not songs:
-    raise UserError(
-      f"{folder}: holds no song; expected song folders with the files"
-      f" {', '.join(f'{stem}.wav' for stem in stems)} (or another audio format)"
-    )
+  songs = song_folders(folder, stems)
   for song in songs:
     files = _stem_files(song, stems)
     missing = [stem for stem in stems if stem not in files]
@@ -61,6 +47,39 @@ def find_songs(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
         " has no such stem) or move the song away"
       )
   return songs
+
+
+def song_folders(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
+  """Return the folders in a folder that hold a stem, or the folder if it does.
+
+  A song folder holds a file for every stem, such as `bass.wav`, in any audio format.
+  Folders that hold no stem at all are skipped; whether a song is complete shows when it
+  is read.
+
+  Raises:
+    UserError: the folder is missing or holds no song.
+  """
+  folder = Path(folder)
+  if not folder.is_dir():
+    raise UserError(f"{folder}: not found; give a folder of song folders")
+  inside = [place for place in folder.iterdir() if place.is_dir()]
+  # A hidden folder is one that a preparation has not finished.
+  places = [folder, *sorted(p for p in inside if not p.name.startswith("."))]
+  songs = [place for place in places if _holds_stem(place, stems)]
+  if not songs:
+    raise UserError(
+      f"{folder}: holds no song; expected song folders with the files"
+      f" {', '.join(f'{stem}.wav' for stem in stems)} (or another audio format)"
+    )
+  return songs
+
+
+def _holds_stem(folder: Path, stems: Sequence[str]) -> bool:
+  """Tell whether a folder is that of a song; one that cannot be read may be."""
+  try:
+    return bool(_stem_files(folder, stems))
+  except (UserError, OSError):
+    return True
 
 
 def read_song(

@@ -1,5 +1,6 @@
 """Memory: what devices offer, what is free on them, and what was in use at most."""
 
+import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,11 @@ def device_bytes(layout: Any) -> int:
 def whole_bytes(layout: Any) -> int:
   """Count the bytes of all devices' parts together, copies not counted."""
   return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(layout))
+
+
+def machine_memory() -> int:
+  """Return the bytes of memory that this machine has."""
+  return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def process_peak() -> int:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixit_jax.data.ahead import one_ahead
-from mixit_jax.data.songs import Song, find_songs, read_song
-from mixit_jax.errors import UserError
+from mixit_jax.data.songs import Song, read_song, song_folders
+from mixit_jax.errors import UserError, one_line
 from mixit_jax.evaluation.scores import csdr, usdr
 from mixit_jax.evaluation.summaries import summarize
 from mixit_jax.files import nan_to_null
@@ -31,6 +31,7 @@ class Evaluation:
     mixture: the same with the unprocessed mixture in place of every estimate.
     seconds: wall time of separation; reading and scoring of other songs run beside it.
     audio_seconds: length of all songs.
+    failed: why songs could not be scored, by their names; they count nowhere.
   """
 
   stems: tuple[str, ...]
@@ -39,6 +40,7 @@ class Evaluation:
   mixture: dict[str, np.ndarray]
   seconds: float
   audio_seconds: float
+  failed: dict[str, str] = dataclasses.field(default_factory=dict)
 
   def to_dict(self) -> dict[str, Any]:
     """Return the summary over the songs and the table of songs, ready for JSON."""
@@ -60,6 +62,7 @@ class Evaluation:
         "songs": songs,
         "seconds": self.seconds,
         "audio_seconds": self.audio_seconds,
+        "failed": self.failed,
       }
     )
 
@@ -88,7 +91,8 @@ def evaluate(
   """Separate and score every song of a folder.
 
   While a song is separated, the next one is read and the previous one is scored in
-  other threads; at most one waits on either side.
+  other threads; at most one waits on either side. A song that cannot be scored is left
+  out, and the others are scored.
 
   Args:
     model: a separator whose outputs are stems.
@@ -96,29 +100,47 @@ def evaluate(
     progress: called with the name of each song.
 
   Raises:
-    UserError: the model's outputs have no names, or songs are missing or incomplete.
+    UserError: the model's outputs have no names, or no song can be scored.
   """
   if model.weights.stems is None:
     raise UserError(
       f"the {model.config.num_sources} outputs of a pre-trained model have no names; "
       "fine-tune it, or let `mixit-jax select-channels` find which output is which stem"
     )
-  folders = find_songs(songs, model.stems)
+  folders = song_folders(songs, model.stems)
   rate, channels = model.sample_rate, model.config.num_channels
   seconds = audio_seconds = 0.0
 
-  def read(folder: Path) -> Song:
-    return read_song(folder, model.stems, rate, channels)
+  names: list[str] = []
+  failed: dict[str, str] = {}
+
+  def fail(name: str, error: Exception) -> None:
+    failed[name] = one_line(error)
+    progress(f"{name}: not scored: {failed[name]}")
+
+  def read(folder: Path) -> Song | Exception:
+    try:
+      return read_song(folder, model.stems, rate, channels)
+    except (UserError, OSError, MemoryError) as error:
+      return error
 
   def separated() -> Generator[_Separated, None, None]:
     nonlocal seconds, audio_seconds
     with closing(one_ahead(read, folders)) as read_songs:
-      for song in read_songs:
+      for folder, song in zip(folders, read_songs, strict=True):
+        if isinstance(song, Exception):
+          fail(folder.name, song)
+          continue
         progress(song.name)
         begun = time.perf_counter()
-        estimates = model.separate_mixture(song.mixture)
+        try:
+          estimates = model.separate_mixture(song.mixture)
+        except UserError as error:
+          fail(song.name, error)
+          continue
         seconds += time.perf_counter() - begun
         audio_seconds += song.mixture.shape[-1] / rate
+        names.append(song.name)
         yield _Separated(song, estimates)
 
   def score(one: _Separated) -> dict[str, dict[str, np.ndarray]]:
@@ -130,13 +152,21 @@ def evaluate(
 
   with closing(separated()) as results, closing(one_ahead(score, results)) as scored:
     rows = list(scored)
+  if not rows:
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+    raise UserError(f"no song of {songs} can be scored: {reasons}")
   tables = {
     kind: {name: np.stack([row[kind][name] for row in rows]) for name in SCORES}
     for kind in ("estimates", "mixture")
   }
-  names = tuple(folder.name for folder in folders)
   return Evaluation(
-    model.stems, names, tables["estimates"], tables["mixture"], seconds, audio_seconds
+    model.stems,
+    tuple(names),
+    tables["estimates"],
+    tables["mixture"],
+    seconds,
+    audio_seconds,
+    failed,
   )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from mixit_jax.errors import UserError
 from mixit_jax.files import check_vacant, sha256
 from mixit_jax.inference.exporting import write_model
-from mixit_jax.stems import STEMS
+from mixit_jax.stems import STEMS, name_problem
 from mixit_jax.version import __version__
 from mixit_jax.weights.folder import (
   CONFIG_FILE,
@@ -120,4 +120,6 @@ def _names(stems: Sequence[str] | None, num_sources: int) -> tuple[str, ...] | N
       f"--stems={','.join(stems)}: the model has {num_sources} outputs; give as many "
       "different names, or none"
     )
+  if problem := name_problem(stems):
+    raise UserError(f"--stems={','.join(stems)}: {problem}")
   return tuple(stems)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mixit_jax.audio.files import read_audio, resample
+from mixit_jax.audio.decoding import decode
+from mixit_jax.audio.resampling import resample
+from mixit_jax.devices.memory import machine_memory
 from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.devices.platforms import platform_of
 from mixit_jax.devices.start import enable_compilation_cache
 from mixit_jax.errors import UserError, one_line
+from mixit_jax.inference.arrays import as_audio, as_rate
 from mixit_jax.inference.batching import automatic_batch
-from mixit_jax.separator.chunked import separate_long
+from mixit_jax.inference.streams import fitted, joined
+from mixit_jax.separator.chunked import Window, separate_stream
 from mixit_jax.separator.compiled import SeparateChunks, chunk_separator
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.outputs import output_names
@@ -26,6 +31,10 @@ from mixit_jax.weights.runs import read_weights
 # Chunks of long recordings (paper 4.3).
 CHUNK_SECONDS = 12.0
 HOP_SECONDS = 6.0
+
+# Bounds of what can be asked: attention grows with the square of a chunk.
+LONGEST_CHUNK = 600.0
+MOST_CHUNKS = 4096
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -39,6 +48,10 @@ class Model:
     hop_seconds: distance of the chunks.
     batch: chunks that each device separates together; None chooses by its memory.
     precision: type of the computation, see `load`.
+    window: weights where chunks overlap: "mean", "triangle" or "hann".
+
+  Raises:
+    UserError: a number is out of its range.
   """
 
   def __init__(
@@ -48,12 +61,15 @@ class Model:
     hop_seconds: float = HOP_SECONDS,
     batch: int | None = None,
     precision: str | None = None,
+    window: Window = "mean",
   ):
+    _check_chunks(weights.config, chunk_seconds, hop_seconds, batch)
     self.weights = _with_precision(weights, precision)
     self.precision = precision
     self.chunk_seconds = chunk_seconds
     self.hop_seconds = hop_seconds
     self.batch = batch
+    self.window: Window = window
 
   @property
   def config(self) -> SeparatorConfig:
@@ -108,70 +124,109 @@ class Model:
     return local_mesh()
 
   def separate(
-    self, recording: str | Path | np.ndarray, sample_rate: int | None = None
+    self, recording: Any, sample_rate: int | None = None
   ) -> dict[str, np.ndarray]:
     """Separate a recording of any length.
 
     Args:
-      recording: audio file, or array [C, L] or [L].
-      sample_rate: rate of an array in Hz; None takes the model's.
+      recording: audio file, or array of NumPy or JAX or list [C, L] or [L]: floats in
+        [-1, 1], or uint8, int16 or int32, which are divided by their full scale.
+      sample_rate: rate of an array in Hz; None takes the model's. A file has its own.
 
     Returns:
       dict from the name of each output to its audio, float32 [C, L] at the model's
-      rate. Levels are those of the recording.
+      rate; [1, L] for a recording of one channel. Levels are those of the recording.
 
     Raises:
-      UserError: the file cannot be read, or the array has a wrong shape.
+      UserError: the file cannot be read, or an argument has a wrong type, shape or
+        value; the message names it.
     """
-    if isinstance(recording, np.ndarray):
-      mixture = self._prepare(recording, sample_rate)
+    channels = self.config.num_channels
+    if isinstance(recording, str | Path):
+      if sample_rate is not None:
+        raise UserError(
+          f"sample_rate={sample_rate!r}: is for arrays, a file has its own rate"
+        )
+      audio, rate = decode(Path(recording).expanduser())
     else:
-      mixture = read_audio(Path(recording), self.sample_rate, self.config.num_channels)
-    return dict(zip(self.stems, self.separate_mixture(mixture), strict=True))
+      rate = self.sample_rate if sample_rate is None else as_rate(sample_rate)
+      audio = as_audio(recording, channels)
+    if len(audio) not in (1, channels):
+      raise UserError(
+        f"recording: {recording} has {len(audio)} channels, expected {channels} or one"
+      )
+    audio = resample(audio, rate, self.sample_rate)
+    copies = channels // len(audio)
+    estimates = self.separate_mixture(np.repeat(audio, copies, axis=0))
+    if copies > 1:
+      estimates = estimates.mean(axis=1, keepdims=True)
+    return dict(zip(self.stems, estimates, strict=True))
 
   def separate_mixture(self, mixture: np.ndarray) -> np.ndarray:
     """Separate [C, L] at the model's rate into [N, C, L]."""
+    return joined(self.separate_blocks([mixture], mixture.shape[-1]), mixture.shape[-1])
+
+  def separate_blocks(
+    self, blocks: Iterable[np.ndarray], length: int
+  ) -> Iterator[np.ndarray]:
+    """Separate a recording that comes in blocks, in bounded memory.
+
+    Args:
+      blocks: recording [C, l] at the model's rate, in order.
+      length: its samples L in all.
+
+    Yields:
+      estimates [N, C, l] in order, float32.
+
+    Raises:
+      UserError: memory does not suffice.
+    """
     chunk = round(self.chunk_seconds * self.sample_rate)
-    length = mixture.shape[-1]
-    # A short recording is filled up to whole windows: few lengths, few compilations.
-    missing = -length % self.config.n_fft if length < chunk else 0
-    mixture = np.pad(mixture, ((0, 0), (0, missing)))
     hop = round(self.hop_seconds * self.sample_rate)
-    samples = min(chunk, mixture.shape[-1])
-    chunks = 1 + math.ceil((mixture.shape[-1] - samples) / max(hop, 1))
+    # A short recording is filled up to whole windows: few lengths, few compilations.
+    padded = length + (-length % self.config.n_fft if length < chunk else 0)
+    samples = min(chunk, padded)
+    chunks = 1 + math.ceil((padded - samples) / max(hop, 1))
     batch = self.chunk_batch(samples, chunks)
     try:
-      estimates = separate_long(self.separate_chunks, mixture, chunk, hop, batch)
-    except jax.errors.JaxRuntimeError as error:
-      if "RESOURCE_EXHAUSTED" not in str(error):
-        raise
-      raise UserError(
-        f"the device does not have enough memory for {batch} chunks of"
-        f" {samples / self.sample_rate:g} s ({one_line(error)[:100]}); choose a smaller"
-        " batch or shorter chunks"
-      ) from error
-    return estimates[..., :length]
-
-  def _prepare(self, audio: np.ndarray, sample_rate: int | None) -> np.ndarray:
-    channels = self.config.num_channels
-    audio = np.asarray(audio, np.float32)
-    if audio.ndim == 1:
-      audio = np.repeat(audio[None], channels, axis=0)
-    if audio.ndim != 2 or audio.shape[0] not in (1, channels) or not audio.size:
-      raise UserError(
-        f"the recording has shape {audio.shape}; expected [{channels}, samples]"
+      self._check_memory(batch, samples)
+      estimates = separate_stream(
+        self.separate_chunks,
+        fitted(blocks, padded),
+        padded,
+        chunk,
+        hop,
+        batch,
+        self.window,
       )
-    if audio.shape[0] != channels:
-      audio = np.repeat(audio, channels, axis=0)
-    if not np.isfinite(audio).all():
-      raise UserError("the recording has samples that are not finite")
-    if sample_rate is not None and sample_rate != self.sample_rate:
-      audio = resample(audio, sample_rate, self.sample_rate)
-    return audio
+      yield from fitted(estimates, length)
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+      if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        raise UserError(
+          f"the device does not have enough memory for {batch} chunks of"
+          f" {samples / self.sample_rate:g} s ({one_line(error)[:100]}); choose a"
+          " smaller batch or shorter chunks"
+        ) from error
+      raise
+
+  def _check_memory(self, batch: int, samples: int) -> None:
+    """Raise a MemoryError where a CPU cannot even hold a group and its estimates.
+
+    Most systems promise memory that they do not have, and end the process later.
+    """
+    if platform_of(self._mesh) != "cpu":
+      return
+    channels, sources = self.config.num_channels, self.config.num_sources
+    needed = 4 * batch * (1 + 2 * sources) * channels * samples
+    if needed > machine_memory():
+      raise MemoryError(
+        f"at least {needed / 2**30:.0f} GiB of the {machine_memory() / 2**30:.0f} GiB"
+        " of this machine"
+      )
 
 
 def load(
-  folder: str | Path, weights: str = "mean", precision: str | None = None
+  folder: str | Path, weights: str | int = "mean", precision: str | None = None
 ) -> Model:
   """Load a run or a folder of exported or imported weights.
 
@@ -187,7 +242,25 @@ def load(
       precision is unknown.
   """
   enable_compilation_cache()
-  return Model(read_weights(Path(folder), weights), precision=precision)
+  folder = Path(folder).expanduser()
+  return Model(read_weights(folder, str(weights)), precision=precision)
+
+
+def _check_chunks(
+  config: SeparatorConfig, chunk: float, hop: float, batch: int | None
+) -> None:
+  """Raise a UserError unless the chunks in seconds can be separated."""
+  # Reflection at the ends needs more than half a window.
+  least = (config.n_fft // 2 + 1) / config.sample_rate
+  if not least <= chunk <= LONGEST_CHUNK:
+    raise UserError(
+      f"--chunk={chunk:g}: expected {math.ceil(1000 * least) / 1000:g} to"
+      f" {LONGEST_CHUNK:g} seconds"
+    )
+  if not 1 / config.sample_rate <= hop <= chunk:
+    raise UserError(f"--hop={hop:g}: expected at most the chunk of {chunk:g} seconds")
+  if batch is not None and not 1 <= batch <= MOST_CHUNKS:
+    raise UserError(f"--batch={batch}: expected 1 to {MOST_CHUNKS} chunks")
 
 
 def _with_precision(weights: Weights, precision: str | None) -> Weights:

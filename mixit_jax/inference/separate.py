@@ -1,91 +1,173 @@
-"""Separation of audio files into a folder of stems each."""
+"""Separation of files: every recording gets a folder with a file for each result.
 
-from collections.abc import Callable, Generator, Sequence
+What is asked stands in `request`, which files in `inputs`, the way of one recording in
+`estimates`, and how its results are written in `stem_files`.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mixit_jax.audio.files import find_audio, read_audio, write_audio
+from mixit_jax.audio.recording import Recording, check_recording
 from mixit_jax.data.ahead import one_ahead
-from mixit_jax.errors import UserError
-from mixit_jax.inference.model import Model
+from mixit_jax.errors import UserError, one_line
+from mixit_jax.inference.estimates import Member, check_members, layout_of, results_of
+from mixit_jax.inference.inputs import (
+  STANDARD_INPUT,
+  Item,
+  find_inputs,
+  spool_standard_input,
+)
+from mixit_jax.inference.request import Request
+from mixit_jax.inference.stem_files import result_file, write_results
 
 
-class _Result(NamedTuple):
-  """Estimates [N, C, L] and the folder they go to."""
+class Report(Protocol):
+  """Who is told what happens."""
 
-  folder: Path
-  estimates: np.ndarray
+  def say(self, text: str) -> None:
+    """Take a line about a recording that is done."""
+
+  def warn(self, text: str) -> None:
+    """Take a line about what failed or needs attention."""
+
+  def progress(
+    self, name: str, seconds: float
+  ) -> contextlib.AbstractContextManager[Callable[[float], object]]:
+    """Begin a recording of a length; call the function with the seconds done."""
+
+
+class Outcome(NamedTuple):
+  """What became of the recordings.
+
+  Attributes:
+    folders: of recordings that were separated, or whose results were there.
+    failures: one line for each input that gave no results.
+  """
+
+  folders: list[Path]
+  failures: list[str]
 
 
 def separate_files(
-  model: Model,
-  recordings: Sequence[Path],
+  members: Sequence[Member],
+  inputs: Sequence[Path],
   out: Path,
-  suffix: str = "wav",
-  progress: Callable[[str], None] = lambda _: None,
-) -> list[Path]:
-  """Separate recordings into `<out>/<recording>/<stem>.<suffix>`.
+  request: Request,
+  report: Report,
+) -> Outcome:
+  """Separate recordings into `<out>/<recording>/<result>.<format>`.
 
-  While a recording is separated, the next one is read and the stems of the previous one
-  are written in other threads; at most one waits on either side. A file that cannot be
-  read does not prevent the separation of the others.
+  While a recording is separated, the next one is decoded to see that it can be. What
+  fails ends by itself: the others are separated.
 
   Args:
-    model: the separator.
-    recordings: audio files, or folders of them.
+    members: the model, or several whose estimates are averaged.
+    inputs: audio files, folders of them, or "-" for standard input.
     out: folder of the results.
-    suffix: format of the results.
-    progress: called with the folder of each result.
-
-  Returns:
-    the folders that were written.
+    request: what is asked of each recording.
+    report: told of each recording when it is done or fails.
 
   Raises:
-    UserError: some files cannot be read (raised when all others are done, and names
-      them), or a file cannot be written (raised at once).
+    UserError: the request does not fit the model, or `out` is not writable.
   """
-  files = [
-    file
-    for recording in recordings
-    for file in (find_audio(recording) if recording.is_dir() else [recording])
+  check_members(members)
+  names, shares = request.results(members[0].model.stems)
+  check_writable(out)
+  items, failures = find_inputs(inputs, out)
+  for problem in failures:
+    report.warn(problem)
+  folders: list[Path] = []
+  with contextlib.ExitStack() as stack:
+    spool = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    checked = stack.enter_context(
+      closing(one_ahead(lambda item: _check(item, request, names, spool), items))
+    )
+    for item, found in zip(items, checked, strict=True):
+      try:
+        if isinstance(found, Exception):
+          raise found
+        if found is None:
+          report.warn(f"{item.folder}: kept as it is; --overwrite replaces it")
+        else:
+          _separate_one(found, item, members, names, shares, request, report)
+          report.say(str(item.folder))
+        folders.append(item.folder)
+      except (UserError, OSError, MemoryError) as error:
+        failures.append(_named(item, error))
+        report.warn(failures[-1])
+  return Outcome(folders, failures)
+
+
+def check_writable(folder: Path) -> None:
+  """Raise a UserError unless files can be put into a folder; it is created."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:
+    raise UserError(f"--out={folder} is not writable: {error.strerror}") from error
+
+
+def _check(
+  item: Item, request: Request, names: Sequence[str], spool: Path
+) -> Recording | Exception | None:
+  """Return a recording that can be decoded, or why not, or None if it is done."""
+  if not request.overwrite and not _missing(item, request, names):
+    return None
+  try:
+    path = item.path
+    if str(path) == STANDARD_INPUT:
+      path = spool_standard_input(spool)
+    return check_recording(path, item.name)
+  except (UserError, OSError, MemoryError) as error:
+    return error
+
+
+def _missing(item: Item, request: Request, names: Sequence[str]) -> list[str]:
+  """Return the results of a recording that are not there yet."""
+  return [
+    name for name in names if not result_file(item.folder, name, request).is_file()
   ]
-  failed: list[str] = []
-
-  def read(file: Path) -> np.ndarray | UserError:
-    try:
-      return read_audio(file, model.sample_rate, model.config.num_channels)
-    except UserError as error:
-      return error
-
-  def results() -> Generator[_Result, None, None]:
-    taken: list[Path] = []
-    with closing(one_ahead(read, files)) as mixtures:
-      for file, mixture in zip(files, mixtures, strict=True):
-        if isinstance(mixture, UserError):
-          failed.append(str(mixture))
-          continue
-        taken.append(_free_name(out, file, taken))
-        yield _Result(taken[-1], model.separate_mixture(mixture))
-
-  def write(result: _Result) -> Path:
-    for name, audio in zip(model.stems, result.estimates, strict=True):
-      write_audio(result.folder / f"{name}.{suffix}", audio, model.sample_rate)
-    return result.folder
-
-  written: list[Path] = []
-  with closing(results()) as separated, closing(one_ahead(write, separated)) as folders:
-    for folder in folders:
-      written.append(folder)
-      progress(str(folder))
-  if failed:
-    raise UserError(f"{len(failed)} of {len(files)} not separated: {'; '.join(failed)}")
-  return written
 
 
-def _free_name(out: Path, file: Path, taken: list[Path]) -> Path:
-  """Return a folder named like the file, with its suffix if that name is taken."""
-  folder = out / file.stem
-  return out / file.name if folder in taken else folder
+def _separate_one(
+  recording: Recording,
+  item: Item,
+  members: Sequence[Member],
+  names: Sequence[str],
+  shares: np.ndarray,
+  request: Request,
+  report: Report,
+) -> None:
+  """Separate a recording and write what is asked for."""
+  layout = layout_of(recording, members[0].model, request)
+  wanted = names if request.overwrite else _missing(item, request, names)
+  shares = shares[[names.index(name) for name in wanted]]
+  seconds = layout.length / layout.sample_rate
+  with report.progress(recording.name, seconds) as advance:
+    peaks = write_results(
+      results_of(recording, members, shares, request.shifts, layout),
+      wanted,
+      item.folder,
+      request,
+      layout,
+      recording.tags,
+      lambda samples: advance(samples / layout.sample_rate),
+    )
+  if line := peaks.report(str(request.peaks)):
+    report.warn(f"{item.folder}: {line}")
+
+
+def _named(item: Item, error: Exception) -> str:
+  """Return an error in one line that names the recording."""
+  text = one_line(error)
+  if isinstance(error, OSError) and error.strerror:
+    text = f"{error.filename or item.name}: {error.strerror}"
+  names = (item.name, str(item.folder))
+  return text if text.startswith(names) else f"{item.name}: {text}"

@@ -22,9 +22,10 @@ from safetensors.numpy import load_file, save
 from mixit_jax.checked import build
 from mixit_jax.devices.start import standard_types
 from mixit_jax.errors import UserError, one_line
-from mixit_jax.files import read_json, replacing, write_json
+from mixit_jax.files import read_json, replacing, sha256, write_json
 from mixit_jax.separator import init
 from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.stems import name_problem
 from mixit_jax.version import __version__
 from mixit_jax.weights.torch_files import read_torch_file, write_torch_file
 from mixit_jax.weights.torch_weights import from_torch, stft_windows, to_torch
@@ -100,6 +101,7 @@ def save_weights(
     "model": dataclasses.asdict(weights.config),
     "stems": weights.stems,
     "card": dict(weights.card),
+    "sha256": digests(tensors),
   }
   write_json(Path(folder) / CONFIG_FILE, document)
   return tensors
@@ -118,7 +120,9 @@ def load_weights(folder: Path) -> Weights:
     names = ", ".join(known.name for known in FORMATS.values())
     raise WeightsError(f"{folder} holds no tensors: expected one of {names}")
   tensors = Path(folder) / stored.name
-  return dataclasses.replace(weights, params=stored.load(tensors, weights.config))
+  params = stored.load(tensors, weights.config)
+  _verify(tensors, read_json(Path(folder) / CONFIG_FILE).get("sha256"))
+  return dataclasses.replace(weights, params=params)
 
 
 def load_description(folder: Path) -> Weights:
@@ -137,15 +141,45 @@ def load_description(folder: Path) -> Weights:
   try:
     config = build(SeparatorConfig, document["model"])
     stems = None if document["stems"] is None else tuple(document["stems"])
+    if problem := name_problem(stems or ()):
+      raise WeightsError(f"{file}: stems: {problem}")
     card = dict(document["card"])
     if "licence" in card:  # as version 0.1 spelled it
       card["license"] = card.pop("licence")
     return Weights(config, {}, stems, card)
+  except WeightsError:
+    raise
   except (KeyError, TypeError, ValueError, UserError) as error:
     raise WeightsError(
       f"{file} was written by version {document.get('version')} and cannot be used by "
       f"version {__version__}: {error}"
     ) from error
+
+
+def digests(tensors: Path) -> dict[str, str]:
+  """Return the SHA-256 of each file of tensors, by its name in the folder."""
+  files = sorted(tensors.rglob("*")) if tensors.is_dir() else [tensors]
+  return {
+    file.relative_to(tensors.parent).as_posix(): sha256(file)
+    for file in files
+    if file.is_file()
+  }
+
+
+def _verify(tensors: Path, stated: Any) -> None:
+  """Raise a WeightsError where a file is not the one that was written.
+
+  Folders of earlier states of this version state nothing.
+  """
+  if not isinstance(stated, Mapping):
+    return
+  found = digests(tensors)
+  for name in sorted(stated.keys() | found.keys()):
+    if stated.get(name) != found.get(name):
+      raise WeightsError(
+        f"{tensors.parent / name} is damaged or was replaced: its SHA-256 is not that"
+        f" of {CONFIG_FILE}; get the weights again"
+      )
 
 
 def flatten_params(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

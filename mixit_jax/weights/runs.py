@@ -90,6 +90,8 @@ def describe_weights(folder: Path, which: str = "mean") -> Weights:
       weights asked for.
   """
   folder = Path(folder)
+  if folder.is_file():
+    raise RunError(f"{folder} is a file; name the folder that holds it")
   if not folder.is_dir():
     raise RunError(f"{folder} does not exist; name a run or a folder of weights")
   if format_of(folder):

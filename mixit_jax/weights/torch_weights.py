@@ -22,6 +22,8 @@ PREFIX = "model.model."
 WINDOWS = ("model.stft.0.window", "model.istft.window", "stft.0.window")
 _IGNORED = re.compile(r"i?stft(\.\d+)?\.window")
 _LISTED = 3
+# Entries of checkpoints that hold the state dict.
+_WRAPPERS = ("state_dict", "model_state_dict", "state", "model")
 
 
 def from_torch(
@@ -218,11 +220,12 @@ def _block_leaves(config: SeparatorConfig) -> Iterator[_Leaf]:
 
 def _without_prefix(content: Mapping[str, Any]) -> dict[str, Any]:
   """Return the weights of a state dict or a checkpoint, by key without prefix."""
-  if isinstance(content.get("state_dict"), Mapping):
-    content = content["state_dict"]
+  for name in _WRAPPERS:
+    if isinstance(content.get(name), Mapping):
+      content = content[name]
   weights: dict[str, Any] = {}
   for key, value in content.items():
-    name = re.sub(r"^(model\.){0,2}", "", str(key))
+    name = re.sub(r"^((module|_orig_mod|model)\.)*", "", str(key))
     if _IGNORED.fullmatch(name):
       continue
     if name in weights:

@@ -85,8 +85,8 @@ def test_odd_files_that_soundfile_reads_are_read_whole(realdata):
   ("name", "reason"),
   [
     *REFUSED.items(),
-    ("flacuncommon_02_-_increasing_number_of_channels.flac", "channel changed"),
-    ("flacuncommon_03_-_decreasing_number_of_channels.flac", "channel changed"),
+    ("flacuncommon_02_-_increasing_number_of_channels.flac", "channels changes midway"),
+    ("flacuncommon_03_-_decreasing_number_of_channels.flac", "channels changes midway"),
     ("derived_flac_truncated.flac", "damaged after .* lost sync"),
     ("derived_flac_corrupt_middle.flac", "damaged after .* lost sync"),
     ("derived_zeroed_region.mp3", "damaged after"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mixit_jax.audio import files
+from mixit_jax.audio import writing
 from mixit_jax.audio.files import (
   AUDIO_SUFFIXES,
   AudioError,
@@ -208,7 +208,7 @@ class TestWrite:
     assert list(tmp_path.iterdir()) == [path]
 
   def test_wav_files_beyond_4_gib_become_rf64(self, tmp_path, noise, monkeypatch):
-    monkeypatch.setattr(files, "_WAV_BYTES", 100_000)
+    monkeypatch.setattr(writing, "_WAV_BYTES", 100_000)
     write_audio(tmp_path / "long.wav", noise, 44_100)
     write_audio(tmp_path / "short.wav", noise[:, :1000], 44_100)
     assert soundfile.info(tmp_path / "long.wav").format == "RF64"

@@ -1,145 +1,270 @@
-"""Files in, stems out: reading and writing run beside the separation."""
+"""Files in, stems out: streams, names, failures, formats."""
 
-import shutil
-import threading
+import contextlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from training.tiny import MODEL
 
-from mixit_jax.audio.files import read_audio, write_audio
+from mixit_jax.audio.files import decode, write_audio
 from mixit_jax.errors import UserError
-from mixit_jax.inference import separate
+from mixit_jax.inference.estimates import Member
+from mixit_jax.inference.model import Model
+from mixit_jax.inference.request import Request
 from mixit_jax.inference.separate import separate_files
+from mixit_jax.weights.folder import Weights
 
-RATE = 2000
-
-
-class Halves:
-  """A model without computation: both stems are half of the mixture."""
-
-  sample_rate = RATE
-  stems = ("left", "right")
-  config = SimpleNamespace(num_channels=2)
-
-  def separate_mixture(self, mixture):
-    return np.stack([mixture, mixture]) / 2
+RATE = 44100
 
 
-@pytest.fixture
-def songs(tmp_path):
-  files = [tmp_path / f"{name}.wav" for name in "abcd"]
-  for number, file in enumerate(files):
-    write_audio(file, np.full((2, 100 + number), 0.1 * (1 + number)), RATE)
-  return files
+class Report:
+  """Keeps what it is told."""
+
+  def __init__(self):
+    self.said, self.warned = [], []
+    self.say, self.warn = self.said.append, self.warned.append
+
+  @contextlib.contextmanager
+  def progress(self, name, seconds):
+    done = []
+    yield done.append
+    assert sum(done) == pytest.approx(seconds)
 
 
-def test_every_recording_gets_its_own_stems_in_order(songs, tmp_path):
-  told = []
-  folders = separate_files(Halves(), songs, tmp_path / "out", progress=told.append)
-  assert folders == [tmp_path / "out" / file.stem for file in songs]
-  assert told == [str(folder) for folder in folders]
-  for number, folder in enumerate(folders):
-    for stem in Halves.stems:
-      audio = read_audio(folder / f"{stem}.wav")
-      assert audio.shape == (2, 100 + number)
-      np.testing.assert_allclose(audio, 0.05 * (1 + number), rtol=1e-5)
+class Halves(Model):
+  """A model whose two outputs are half of the mixture each: they sum to it."""
+
+  def __init__(self, *arguments, rate=RATE, **options):
+    config = SimpleNamespace(
+      sample_rate=rate, num_channels=2, num_sources=2, n_fft=64, settled=lambda _: MODEL
+    )
+    weights = Weights(config, {}, ("left", "right"))
+    super().__init__(weights, *arguments, **options)
+
+  @property
+  def separate_chunks(self):
+    return lambda chunks: np.stack([chunks, chunks], 1) / np.float32(2)
 
 
-def test_recordings_of_one_name_get_folders_of_their_own(songs, tmp_path):
-  write_audio(tmp_path / "a.flac", np.zeros((2, 50)), RATE)
-  (tmp_path / "b.wav").write_bytes(b"no audio")
-  write_audio(tmp_path / "b.flac", np.zeros((2, 50)), RATE)
-  files = [songs[0], tmp_path / "a.flac", songs[1], tmp_path / "b.flac"]
-  with pytest.raises(UserError, match=r"1 of 4 not separated: .*b\.wav"):
-    separate_files(Halves(), files, tmp_path / "out")
-  # A name is not taken by a recording that could not be read.
-  names = sorted(folder.name for folder in (tmp_path / "out").iterdir())
-  assert names == ["a", "a.flac", "b"]
+def separate(inputs, out, model=None, report=None, **request):
+  report = report or Report()
+  members = [Member(model or Halves(0.1, 0.05), 1.0)]
+  return separate_files(
+    members, list(map(Path, inputs)), out, Request(**request), report
+  )
 
 
-def test_the_next_is_read_and_the_last_is_written_during_a_separation(
-  songs, tmp_path, monkeypatch
-):
-  read, written = ({file.stem: threading.Event() for file in songs} for _ in range(2))
-  main = threading.current_thread()
-  read_one, write_one = separate.read_audio, separate.write_audio
-
-  def noted_read(path, *rest):
-    assert threading.current_thread() is not main
-    read[path.stem].set()
-    return read_one(path, *rest)
-
-  def noted_write(path, *rest):
-    assert threading.current_thread() is not main
-    write_one(path, *rest)
-    written[path.parent.name].set()
-
-  class Watching(Halves):
-    names = iter("abcd")
-
-    def separate_mixture(self, mixture):
-      name = next(self.names)
-      if name < "d":
-        assert read[chr(ord(name) + 1)].wait(10)
-      if name < "c":
-        assert not read[chr(ord(name) + 2)].is_set()  # one ahead, no more
-      if name > "a":
-        assert written[chr(ord(name) - 1)].wait(10)
-      return super().separate_mixture(mixture)
-
-  monkeypatch.setattr(separate, "read_audio", noted_read)
-  monkeypatch.setattr(separate, "write_audio", noted_write)
-  separate_files(Watching(), songs, tmp_path / "out")
-  assert all(event.is_set() for event in written.values())
+def noise(length, channels=2):
+  random = np.random.default_rng(length)
+  return random.uniform(-0.9, 0.9, (channels, length)).astype(np.float32)
 
 
-def test_a_failed_write_ends_it_naming_the_file(songs, tmp_path):
+CHUNK = 4410
+
+
+@pytest.mark.parametrize("length", [1, CHUNK - 1, CHUNK, CHUNK + 1, 10_007, 31_234])
+@pytest.mark.parametrize("window", ["mean", "triangle", "hann"])
+@pytest.mark.parametrize(("batch", "channels"), [(None, 2), (3, 1)])
+def test_an_identity_returns_its_input(tmp_path, length, window, batch, channels):
+  song = noise(length, channels)
+  write_audio(tmp_path / "song.wav", song, RATE)
+  model = Halves(0.1, 0.03, batch, window=window)
+  separate([tmp_path / "song.wav"], tmp_path / "out", model, shifts=2)
+  for stem in ("left", "right"):
+    found, rate = decode(tmp_path / f"out/song/{stem}.wav")
+    assert rate == RATE
+    np.testing.assert_allclose(2 * found, song, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050, 48_000, 96_000])
+@pytest.mark.parametrize("length", [1, 12_345])
+def test_other_rates_come_back_aligned(tmp_path, rate, length):
+  # Within the band that both rates hold; the ends are filtered by both resamplers.
+  time = np.arange(length) / rate
+  song = (
+    0.5 * np.sin(2 * np.pi * 440 * time) * np.sin(np.pi * time * rate / length) ** 2
+  )
+  song = np.stack([song, song]).astype(np.float32)
+  write_audio(tmp_path / "song.wav", song, rate)
+  separate([tmp_path / "song.wav"], tmp_path / "out")
+  found, found_rate = decode(tmp_path / "out/song/left.wav")
+  assert found_rate == rate
+  assert found.shape == song.shape
+  np.testing.assert_allclose(2 * found, song, atol=1e-4)
+
+
+def test_results_are_sums_of_mixture_and_outputs(tmp_path):
+  song = noise(9000)
+  write_audio(tmp_path / "song.wav", song, RATE)
+  separate(
+    [tmp_path / "song.wav"],
+    tmp_path / "out",
+    stems=("left",),
+    minus=("left",),
+    sum_to_mixture=True,
+  )
+  folder = tmp_path / "out/song"
+  assert {p.name for p in folder.iterdir()} == {"left.wav", "no_left.wav"}
+  parts = [decode(folder / f"{name}.wav")[0] for name in ("left", "no_left")]
+  np.testing.assert_allclose(sum(parts), song, atol=1e-6)
+  names, shares = Request(sum_to_mixture=True, minus=("b",)).results(("a", "b"))
+  assert names == ("a", "b", "no_b")
+  np.testing.assert_allclose(
+    shares, [[0.5, 0.5, -0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]
+  )
+
+
+def test_results_never_overwrite_each_other(tmp_path):
+  names = ["CD1/01.wav", "CD2/01.wav", "CD3/01.wav", "CD1/A.wav", "CD1/a.flac"]
+  for number, name in enumerate(names):
+    write_audio(tmp_path / name, np.full((2, 100), 0.1 * (1 + number)), RATE)
+  out = tmp_path / "out"
+  outcome = separate([tmp_path / name for name in names], out)
+  assert not outcome.failures
+  folders = [folder.relative_to(out).as_posix() for folder in outcome.folders]
+  assert folders == ["CD1/01", "CD2/01", "CD3/01", "CD1/A.wav", "CD1/a.flac"]
+  for number, folder in enumerate(outcome.folders):
+    np.testing.assert_allclose(
+      decode(folder / "left.wav")[0], 0.05 * (1 + number), atol=1e-6
+    )
+
+
+def test_results_stay_below_out(tmp_path):
+  write_audio(tmp_path / "in/x.wav", noise(100), RATE)
+  (tmp_path / "in/x.wav").rename(tmp_path / "in/...wav")
+  separate([tmp_path / "in/...wav"], tmp_path / "out")
+  assert (tmp_path / "out/...wav/left.wav").is_file()
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_second_run_keeps_results_and_does_not_separate_them(tmp_path):
+  write_audio(tmp_path / "song.wav", noise(100), RATE)
+  write_audio(tmp_path / ".hidden/song.wav", noise(100), RATE)
+  out = tmp_path / "out"
+  separate([tmp_path], out)
+  before = (out / "song/left.wav").read_bytes()
+  (out / "song/right.wav").unlink()
+  write_audio(tmp_path / "song.wav", noise(200), RATE)
+  report = Report()
+  assert separate([tmp_path], out, report=report).folders == [out / "song"]
+  assert (out / "song/left.wav").read_bytes() == before
+  assert decode(out / "song/right.wav")[0].shape == (2, 200)
+  separate([tmp_path], out, report=report)
+  assert "--overwrite" in report.warned[-1]
+  separate([tmp_path], out, overwrite=True)
+  assert decode(out / "song/left.wav")[0].shape == (2, 200)
+
+
+def test_every_recording_ends_by_itself(tmp_path):
+  write_audio(tmp_path / "good.wav", noise(100), RATE)
+  for name, value in (("nan", np.nan), ("huge", 1e30)):
+    soundfile.write(
+      tmp_path / f"{name}.wav", np.full((50, 2), value), RATE, subtype="FLOAT"
+    )
+  write_audio(tmp_path / "taken.wav", noise(100), RATE)
+  (tmp_path / "empty").mkdir()
   out = tmp_path / "out"
   out.mkdir()
-  (out / "b").write_text("a file where a folder should be")
-  told = []
-  with pytest.raises(UserError, match=r"b/left\.wav") as info:
-    separate_files(Halves(), songs, out, progress=told.append)
-  assert "\n" not in str(info.value)
-  assert told == [str(out / "a")]
-  assert not (out / "d").exists()  # nothing is written after it
+  (out / "taken").write_text("a file")
+  report = Report()
+  inputs = ["nan.wav", "huge.wav", "taken.wav", "empty", "gone.wav", "good.wav"]
+  outcome = separate([tmp_path / name for name in inputs], out, report=report)
+  assert outcome.folders == [out / "good"]
+  assert report.said == [str(out / "good")]
+  assert sorted(report.warned) == sorted(outcome.failures)
+  for name in inputs[:-1]:
+    (line,) = [x for x in outcome.failures if name.removesuffix(".wav") in x]
+    assert "\n" not in line
+  assert not [p for p in out.rglob("*") if ".tmp" in p.name]
 
 
-def test_a_full_disk_is_named(songs, tmp_path, monkeypatch):
-  def fail(*_):
-    raise soundfile.LibsndfileError(2)  # "System error.", all that libsndfile says
-
-  monkeypatch.setattr(soundfile.SoundFile, "write", fail)
-  monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-  with pytest.raises(UserError, match=r"a/left\.wav.*the disk is full"):
-    separate_files(Halves(), songs, tmp_path / "out")
-  assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+def test_an_unwritable_destination_is_known_first(tmp_path):
+  (tmp_path / "out").write_text("a file")
+  with pytest.raises(UserError, match=r"--out=.*not writable"):
+    separate([tmp_path / "gone.wav"], tmp_path / "out")
 
 
-def test_an_interrupt_leaves_whole_files_only(songs, tmp_path, monkeypatch):
-  writing = threading.Event()
-  write_one = separate.write_audio
+@pytest.mark.parametrize(
+  ("options", "peak", "words"),
+  [
+    ({}, 1.5, "kept"),
+    ({"peaks": "scale"}, 1.0, "multiplied by 0.6667"),
+    ({"peaks": "clip"}, 1.0, "clipped"),
+    ({"bits": "16"}, 1.0, "clipped"),
+    ({"format": "flac"}, 1.0, "clipped"),
+    ({"format": "flac", "peaks": "scale"}, 1.0, "multiplied"),
+  ],
+)
+def test_peaks_are_reported_in_one_line(tmp_path, options, peak, words):
+  song = noise(5000)
+  song[:, 100] = 3
+  write_audio(tmp_path / "song.wav", song, RATE)
+  report = Report()
+  separate([tmp_path / "song.wav"], tmp_path / "out", report=report, **options)
+  (line,) = report.warned
+  assert "4 samples above full scale" in line
+  assert words in line
+  file = tmp_path / f"out/song/left.{options.get('format', 'wav')}"
+  assert np.abs(decode(file)[0]).max() == pytest.approx(peak, abs=1e-4)
 
-  def slow_write(path, *rest):
-    writing.set()
-    write_one(path, *rest)
 
-  class Interrupted(Halves):
-    calls = 0
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3", "ogg"])
+def test_equal_input_gives_equal_bytes_and_tags(tmp_path, name, monkeypatch):
+  write_audio(tmp_path / "song.flac", noise(RATE), RATE)
+  with soundfile.SoundFile(tmp_path / "song.flac") as file:
+    audio = file.read()
+  with soundfile.SoundFile(tmp_path / "song.flac", "w", RATE, 2) as file:
+    file.title = "Ein Stück"
+    file.write(audio)
+  found = []
+  for out in ("a", "b"):
+    separate([tmp_path / "song.flac"], tmp_path / out, format=name)
+    file = tmp_path / out / f"song/left.{name}"
+    found.append(file.read_bytes())
+    assert decode(file)[0].shape == (2, RATE)
+    assert soundfile.SoundFile(file).title == "Ein Stück"
+    import time
 
-    def separate_mixture(self, mixture):
-      self.calls += 1
-      if self.calls == 2:
-        assert writing.wait(10)
-        raise KeyboardInterrupt
-      return super().separate_mixture(mixture)
+    time.sleep(1.1)  # the encoders' stamps count seconds
+  assert found[0] == found[1]
 
-  monkeypatch.setattr(separate, "write_audio", slow_write)
-  with pytest.raises(KeyboardInterrupt):
-    separate_files(Interrupted(), songs, tmp_path / "out")
-  files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-  assert sorted(path.name for path in files) == ["left.wav", "right.wav"]
-  assert all(read_audio(path).shape == (2, 100) for path in files)
-  assert not [t for t in threading.enumerate() if t.name.startswith("one_ahead")]
+
+def test_more_channels_are_refused_or_mixed_down(tmp_path):
+  write_audio(tmp_path / "six.wav", noise(500, 6), RATE)
+  outcome = separate([tmp_path / "six.wav"], tmp_path / "out")
+  assert "6 channels" in outcome.failures[0]
+  assert "--downmix" in outcome.failures[0]
+  assert not separate([tmp_path / "six.wav"], tmp_path / "out", downmix=True).failures
+  assert decode(tmp_path / "out/six/left.wav")[0].shape == (2, 500)
+
+
+@pytest.mark.parametrize(
+  ("options", "words"),
+  [
+    ({"stems": ("bass",)}, "--stems=bass"),
+    ({"stems": ("left", "left")}, "twice"),
+    ({"minus": ("x",)}, "--minus=x"),
+    ({"format": "flac", "bits": "float"}, "--bits=float"),
+    ({"format": "flac", "peaks": "keep"}, "--peaks=keep"),
+    ({"bitrate": 128}, "--bitrate"),
+    ({"format": "mp3", "bitrate": 123}, "--bitrate=123"),
+    ({"shifts": 0}, "--shifts=0"),
+  ],
+)
+def test_requests_that_cannot_be_are_refused(tmp_path, options, words):
+  with pytest.raises(UserError, match=words):
+    separate([], tmp_path / "out", **options)
+
+
+@pytest.mark.realdata
+def test_broken_files_give_audio_or_one_line(realdata, tmp_path):
+  files = [p for p in (realdata / "bad").iterdir() if p.suffix != ".tsv"]
+  report = Report()
+  model = Halves(10.0, 10.0)
+  outcome = separate(files, tmp_path / "out", model, report, stems=("left",))
+  assert len(outcome.folders) + len(outcome.failures) == len(files)
+  assert len(outcome.folders) > 20
+  assert all("\n" not in line for line in report.warned)
