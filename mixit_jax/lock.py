@@ -106,8 +106,7 @@ class FolderLock:
     """Take the folder.
 
     Raises:
-      LockError: another process owns it.
-      OSError: the folder is not writable.
+      LockError: another process owns it, or it is not writable.
     """
     self._made_folder = not self._folder.exists()
     try:
@@ -117,6 +116,9 @@ class FolderLock:
       thread = threading.Thread(target=self._beat, name="lock", daemon=True)
       thread.start()
       self._thread = thread
+    except OSError as error:
+      self._release()
+      raise LockError(f"{self._folder} cannot be written: {error.strerror}") from error
     except BaseException:
       self._release()
       raise

@@ -189,7 +189,10 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     raise OSError(28, "No space left on device")
 
   monkeypatch.setattr(lock.os, "write", full)
-  with pytest.raises(OSError, match="No space"), FolderLock(tmp_path):
+  with (
+    pytest.raises(LockError, match="cannot be written: No space left"),
+    FolderLock(tmp_path),
+  ):
     pass
   assert list(tmp_path.iterdir()) == []
 

@@ -8,10 +8,12 @@ from mixit_jax.separator import costs, init, separate
 from mixit_jax.separator.config import SeparatorConfig
 
 CONFIG = SeparatorConfig(
+  remat="none",
   num_blocks=2,
   embed_dim=32,
   ffn_dim=48,
   kernel_size=4,
+  remat="none",
   num_heads=4,
   num_groups=4,
   num_sources=5,
