@@ -13,7 +13,6 @@ CONFIG = SeparatorConfig(
   embed_dim=32,
   ffn_dim=48,
   kernel_size=4,
-  remat="none",
   num_heads=4,
   num_groups=4,
   num_sources=5,
