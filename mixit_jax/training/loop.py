@@ -11,6 +11,7 @@ from mixit_jax.devices.mesh import check_batch, local_copy, make_mesh, put_batch
 from mixit_jax.errors import UserError
 from mixit_jax.training.checkpoints import Checkpoints
 from mixit_jax.training.config import Config, RunConfig
+from mixit_jax.training.feed import Feed
 from mixit_jax.training.initialize import check_start, initial_state, state_layout
 from mixit_jax.training.interrupts import StoppedError, StopRequest, Watchdog
 from mixit_jax.training.meter import Meter
@@ -117,6 +118,7 @@ def train(config: Config, workdir: Path) -> None:
     # The loop. A run that died in a validation begins with it.
     watchdog = opened.enter_context(Watchdog(run.watchdog_seconds))
     batches = opened.enter_context(closing(objective.host_batches(examples, first)))
+    feed = Feed(batches, lambda batch: put_batch(objective.batch(batch), mesh))
     previous: tuple[dict, HostBatch] | None = None
     try:
       if not validated:
@@ -125,17 +127,24 @@ def train(config: Config, workdir: Path) -> None:
       for step in range(first + 1, run.steps + 1):
         watchdog.enter(f"step {step}: waiting for data")
         with meter.waiting():
-          batch = next(batches)
+          batch, placed = feed.take()
 
         watchdog.enter(f"step {step}: waiting for devices")
         _profile(run, workdir, step)
-        placed = put_batch(objective.batch(batch), mesh)
         state, metrics = train_step(state, placed)
+        del placed  # free as soon as the step has read it
         stop.defer()
         # Looking at the step before keeps the devices busy meanwhile.
         if previous is not None:
           guard(step - 1, state, *previous)
         previous = metrics, batch
+
+        # The step before has ended and this one runs: two batches are on the devices.
+        if step < run.steps and not stop.requested:
+          watchdog.enter(f"step {step + 1}: waiting for data")
+          with meter.waiting(metrics["loss"]):
+            feed.prepare()
+          watchdog.enter(f"step {step}: waiting for devices")
 
         meter.count_step()
         telemetry.advance(step)
