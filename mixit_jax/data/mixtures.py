@@ -45,7 +45,7 @@ def mixture_pairs(
 
   Returns:
     examples with
-      segments: the two segments, float32 [2, C, L];
+      segments: the two segments, int16 [2, C, L];
       ratio_db: power of the first over the second that the mixture of mixtures
         should have, uniform in [-5, 5] dB, float32 [];
       index: position in the stream, int64 [];

@@ -25,6 +25,7 @@ import soundfile
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from mixit_jax.audio.pcm import PCM_SCALE, to_float32
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.errors import UserError
 from mixit_jax.files import replacing
@@ -43,7 +44,6 @@ __all__ = [
 
 Codec = Literal["flac", "wav"]
 
-_PCM_SCALE = 32768.0  # what 16-bit readers divide by
 _START = "start="
 
 
@@ -56,7 +56,7 @@ class Segment:
   """A stretch of music.
 
   Attributes:
-    audio: samples, float32 [C, L].
+    audio: samples [C, L], float32 or, as records hold them, int16.
     track: the track that it was cut from, such as its relative file name.
     start: where in the track it starts, in seconds.
   """
@@ -83,16 +83,16 @@ def encode_segment(segment: Segment, sample_rate: int, codec: Codec = "flac") ->
   Raises:
     RecordError: the segment holds no samples, or samples that are not finite.
   """
-  audio = np.asarray(segment.audio, np.float64)
+  audio = np.asarray(to_float32(segment.audio), np.float64)
   where = f"segment of {segment.track!r} at {segment.start:g} s"
   if audio.ndim != 2 or audio.size == 0:
     raise RecordError(f"{where}: expected samples [C, L], found shape {audio.shape}")
   if not np.isfinite(audio).all():
     raise RecordError(f"{where}: holds samples that are not finite")
-  top = (_PCM_SCALE - 1) / _PCM_SCALE
+  top = (PCM_SCALE - 1) / PCM_SCALE
   if audio.max() > top or audio.min() < -1.0:
     audio = audio * (top / np.abs(audio).max())
-  pcm = np.round(audio * _PCM_SCALE).astype(np.int16)
+  pcm = np.round(audio * PCM_SCALE).astype(np.int16)
   buffer = io.BytesIO()
   with soundfile.SoundFile(
     buffer,
@@ -111,7 +111,7 @@ def encode_segment(segment: Segment, sample_rate: int, codec: Codec = "flac") ->
 
 
 def decode_segment(data: bytes, name: str = "record") -> Segment:
-  """Return the segment that `encode_segment` encoded as `data`.
+  """Return the segment that `encode_segment` encoded as `data`, int16.
 
   Raises:
     RecordError: the bytes are not such a file; the message starts with `name`.
@@ -131,7 +131,6 @@ def _decode(
     with _opened(data) as file:
       expected = file.frames - first if length is None else length
       file.seek(first)
-      # Integers, converted here: libsndfile's own conversion is three times slower.
       pcm = file.read(expected, dtype="int16", always_2d=True)
       track, comment, rate = file.title, file.comment, file.samplerate
   except (RuntimeError, ValueError, OSError) as error:
@@ -146,8 +145,7 @@ def _decode(
     raise RecordError(
       f"{name}: expected the comment '{_START}<seconds>', found {comment!r}"
     ) from None
-  audio = pcm.T.astype(np.float32, order="C")
-  audio /= np.float32(_PCM_SCALE)
+  audio = np.ascontiguousarray(pcm.T)
   return Segment(audio, track, start + first / rate), file
 
 
@@ -258,7 +256,8 @@ class ShardSource:
   ) -> Segment:
     """Read `length` samples of a segment from sample `first` on, by default all.
 
-    Only these samples are decoded, since decoding takes most of the time.
+    They are int16, as the record holds them. Only these samples are decoded, since
+    decoding takes most of the time.
 
     Raises:
       RecordError: the record is corrupt or does not fit the manifest; it names

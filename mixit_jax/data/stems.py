@@ -7,6 +7,7 @@ from typing import Any, Literal
 import grain
 import numpy as np
 
+from mixit_jax.audio.pcm import to_float32
 from mixit_jax.data.draws import (
   open_checked,
   random_crop,
@@ -46,7 +47,7 @@ def dynamic_mixes(
   order of its own, all of them once per epoch of that stem. A segment is cropped at
   random, normalized to a level of 1 and scaled by a random gain. Each stem is dropped
   (silent) with probability `drop`, but never all of them. The mixture is the sum of
-  the references.
+  the references, each multiplied by its gain, which happens on the device.
 
   Example i is a pure function of (seed, i) and of the data.
 
@@ -64,7 +65,8 @@ def dynamic_mixes(
 
   Returns:
     examples with
-      references: the stems, float32 [N, C, L];
+      references: crops of the stems, int16 [N, C, L], see `audio.pcm`;
+      gains: what to multiply them by, 0 for a dropped stem, float32 [N];
       index: position in the stream, int64 [];
       records: ids of the records, each in its own stem, -1 for a dropped stem,
         int64 [N].
@@ -92,13 +94,14 @@ def dynamic_mixes(
     kept = generator.random(len(stems)) >= drop
     kept[generator.integers(len(stems))] |= not kept.any()
     gains = 10 ** (generator.uniform(-gain_db, gain_db, len(stems)) / 20)
-    references = np.zeros((len(stems), channels, length), np.float32)
+    references = np.zeros((len(stems), channels, length), np.int16)
     for stem in np.flatnonzero(kept):
       crop = random_crop(shards[stem], records[stem], length, generator).audio
-      own = max(measure(crop), _MIN_LEVEL)
-      references[stem] = crop * np.float32(gains[stem] / own)
+      references[stem] = crop
+      gains[stem] /= max(measure(to_float32(crop)), _MIN_LEVEL)
     return {
       "references": references,
+      "gains": np.where(kept, gains, 0).astype(np.float32),
       "index": np.int64(index),
       "records": np.where(kept, records, DROPPED).astype(np.int64),
     }

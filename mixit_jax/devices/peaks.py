@@ -1,22 +1,45 @@
-"""How fast devices compute and talk at most, by their makers' data sheets."""
+"""How fast devices compute and talk at most, by their makers' data sheets.
+
+Operations on dense bfloat16 matrices with sums in float32. NVIDIA: the data sheets of
+each product and the white papers of Ampere and Ada (GeForce). They often show the
+speed with sparsity, which is twice as much. TPU: the page of each version in the
+documentation of Google Cloud, which tells the speed of a chip.
+
+JAX's devices are whole chips but for TPU v2, v3 and 7x, where a chip of two cores is
+two devices: the table has half a chip for them. (So is a described v4 without
+`chip_config_name="megacore"`; the real one is whole.) The T4 has no bfloat16 and is
+left out, as is any other device whose peak is not known.
+"""
+
+import re
 
 import jax
 
-# Dense bfloat16 operations per second; the first name that a device's kind contains.
-_PEAKS = (
-  ("B200", 2250e12),
-  ("H200", 989e12),
-  ("H100 PCIe", 756e12),
-  ("H100", 989e12),
-  ("A100", 312e12),
-  ("L40S", 362e12),
-  ("L4", 121e12),
-  ("TPU v6 lite", 918e12),
-  ("TPU v6e", 918e12),
-  ("TPU v5 lite", 197e12),
-  ("TPU v5e", 197e12),
-  ("TPU v5", 459e12),
-  ("TPU v4", 275e12),
+# Operations per second; the first pattern that a device's kind contains.
+_PEAKS = tuple(
+  (re.compile(pattern), peak)
+  for pattern, peak in (
+    (r"\bB200\b", 2250e12),
+    (r"\bGH200\b", 989e12),
+    (r"\bH200\b", 989e12),
+    (r"\bH100 PCIe\b", 756e12),
+    (r"\bH100\b", 989e12),
+    (r"\bA100\b", 312e12),
+    (r"\bA10G\b", 70e12),
+    (r"\bA10\b", 125e12),
+    (r"\bL40S\b", 362e12),
+    (r"\bL4\b", 121e12),
+    # To the end: the "Laptop GPU" and the "D" are other chips.
+    (r"\bRTX 4090$", 165e12),
+    (r"\bRTX 3090$", 71e12),
+    (r"^TPU7x$", 2307e12 / 2),
+    (r"^TPU v6 lite$", 918e12),
+    (r"^TPU v5 lite$", 197e12),
+    (r"^TPU v5$", 459e12),
+    (r"^TPU v4$", 275e12),
+    (r"^TPU v3$", 123e12 / 2),
+    (r"^TPU v2$", 46e12 / 2),
+  )
 )
 
 
@@ -24,7 +47,8 @@ def peak_flops(device: jax.Device) -> float | None:
   """Return the peak of a device in operations per second; None if unknown."""
   if device.platform == "cpu":
     return None
-  return next((peak for name, peak in _PEAKS if name in device.device_kind), None)
+  kind = device.device_kind
+  return next((peak for pattern, peak in _PEAKS if pattern.search(kind)), None)
 
 
 # Bytes per second that a device sends to others of its slice or host: half of what the
@@ -40,7 +64,7 @@ _LINKS = (
   ("TPU v5e", 100e9),
   ("TPU v5", 300e9),
   ("TPU v4", 150e9),
-  ("TPU7x", 600e9),
+  ("TPU7x", 300e9),
 )
 
 

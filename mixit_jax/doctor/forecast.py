@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from mixit_jax.audio.pcm import PCM_SCALE
 from mixit_jax.devices import memory
 from mixit_jax.devices.platforms import platform_of
 from mixit_jax.errors import UserError
@@ -150,12 +151,13 @@ class Program:
     )
 
   def random_batch(self) -> Batch:
-    """Draw noise for audio; zeros for level ratios and positions."""
+    """Draw noise for audio; ones for gains, level ratios and positions."""
 
     def fill(number: int, leaf: Any) -> jax.Array:
-      if len(leaf.shape) == 1:
-        return jax.numpy.zeros(leaf.shape, leaf.dtype)
-      return 0.1 * jax.random.normal(jax.random.key(number), leaf.shape, leaf.dtype)
+      if leaf.dtype != jax.numpy.int16:
+        return jax.numpy.ones(leaf.shape, leaf.dtype)
+      noise = 0.1 * PCM_SCALE * jax.random.normal(jax.random.key(number), leaf.shape)
+      return noise.astype(leaf.dtype)
 
     def draw() -> Batch:
       return type(self.batch)(*(fill(n, leaf) for n, leaf in enumerate(self.batch)))

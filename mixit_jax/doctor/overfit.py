@@ -116,6 +116,7 @@ def _batch(objective: Objective) -> Batch:
   examples = {
     "index": np.arange(size),
     "references": audio,
+    "gains": np.ones((size, count), np.float32),
     "segments": halves.sum(axis=2),
     "ratio_db": np.zeros(size, np.float32),
   }

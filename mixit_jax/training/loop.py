@@ -13,6 +13,7 @@ from mixit_jax.errors import UserError, one_line
 from mixit_jax.lock import LockError
 from mixit_jax.training.checkpoints import CheckpointError, Checkpoints
 from mixit_jax.training.config import Config, RunConfig
+from mixit_jax.training.feed import Feed
 from mixit_jax.training.fitting import fit_to_devices
 from mixit_jax.training.initialize import check_start, initial_state
 from mixit_jax.training.interrupts import StoppedError, StopRequest, Watchdog
@@ -137,6 +138,7 @@ def train(config: Config, workdir: Path) -> bool:
     # The loop. A run that died in a validation begins with it.
     watchdog = opened.enter_context(Watchdog(run.watchdog_seconds))
     batches = opened.enter_context(closing(objective.host_batches(examples, first)))
+    feed = Feed(batches, lambda batch: put_batch(objective.batch(batch), mesh))
     previous: tuple[dict, HostBatch] | None = None
     try:
       if not validated:
@@ -145,17 +147,24 @@ def train(config: Config, workdir: Path) -> bool:
       for step in range(first + 1, run.steps + 1):
         watchdog.enter(f"step {step}: waiting for data")
         with meter.waiting():
-          batch = next(batches)
+          batch, placed = feed.take()
 
         watchdog.enter(f"step {step}: waiting for devices")
         _profile(run, workdir, step)
-        placed = put_batch(objective.batch(batch), mesh)
         state, metrics = train_step(state, placed)
+        del placed  # free as soon as the step has read it
         stop.defer()
         # Looking at the step before keeps the devices busy meanwhile.
         if previous is not None:
           guard(step - 1, state, *previous)
         previous = metrics, batch
+
+        # The step before has ended and this one runs: two batches are on the devices.
+        if step < run.steps and not stop.requested:
+          watchdog.enter(f"step {step + 1}: waiting for data")
+          with meter.waiting(metrics["loss"]):
+            feed.prepare()
+          watchdog.enter(f"step {step}: waiting for devices")
 
         meter.count_step()
         telemetry.advance(step)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from mixit_jax.audio.pcm import to_float32
 from mixit_jax.objectives import mixit, snr
 from mixit_jax.separator.bs_locoformer import estimate_masks
 from mixit_jax.separator.config import SeparatorConfig
@@ -23,7 +24,7 @@ class PairBatch(NamedTuple):
 
   Attributes:
     positions: of the examples in the stream [B], uint32.
-    segments: the two segments [B, 2, C, L], float32.
+    segments: the two segments [B, 2, C, L], int16 or float32.
     ratio_db: power of the first over the second in their mixture [B], float32.
   """
 
@@ -37,11 +38,13 @@ class StemBatch(NamedTuple):
 
   Attributes:
     positions: of the examples in the stream [B], uint32.
-    references: the stems [B, N, C, L], float32.
+    references: the stems [B, N, C, L], int16 or float32.
+    gains: what to multiply the stems by [B, N], float32.
   """
 
   positions: Array
   references: Array
+  gains: Array
 
 
 class Losses(NamedTuple):
@@ -75,7 +78,8 @@ def pretraining_loss(
     batch: pairs of segments.
     dropout_keys: one random key per example [B], or None for no dropout.
   """
-  mom, mixtures = mixit.make_mixtures_of_mixtures(batch.segments, batch.ratio_db)
+  segments = to_float32(batch.segments)
+  mom, mixtures = mixit.make_mixtures_of_mixtures(segments, batch.ratio_db)
   length = mom.shape[-1]
 
   spectrogram, scale = analyze(config, mom)
@@ -108,13 +112,14 @@ def finetuning_loss(
     config: of the separator, settled for the platform.
     objective: threshold.
     params: of the separator.
-    batch: stems, whose sum is the mixture.
+    batch: stems, whose sum, after the gains, is the mixture.
     dropout_keys: one random key per example [B], or None for no dropout.
   """
-  mixture = jnp.sum(batch.references, axis=1)
+  references = to_float32(batch.references) * batch.gains[..., None, None]
+  mixture = jnp.sum(references, axis=1)
 
   spectrogram, scale = analyze(config, mixture)
-  references = batch.references / scale[:, None, :, None]
+  references = references / scale[:, None, :, None]
 
   masks = estimate_masks(config, params, spectrogram, dropout_keys)
 

@@ -32,11 +32,18 @@ class Meter:
     self._waited = 0.0
 
   @contextmanager
-  def waiting(self) -> Iterator[None]:
-    """Count the time of the block as waiting for data."""
+  def waiting(self, running: jax.Array | None = None) -> Iterator[None]:
+    """Count the time of the block as waiting for data.
+
+    Args:
+      running: result of a step that runs meanwhile. While it is not there the devices
+        are at work: if it still is not when the block ends, nothing was waited for.
+        If it is, the whole block counts, so that the time is an upper bound.
+    """
     begun = time.perf_counter()
     yield
-    self._waited += time.perf_counter() - begun
+    if running is None or running.is_ready():  # type: ignore[attr-defined]
+      self._waited += time.perf_counter() - begun
 
   def count_step(self) -> None:
     """Count a step."""
@@ -44,6 +51,9 @@ class Meter:
 
   def read(self) -> dict[str, float]:
     """Return the values since the last reading, which then starts anew.
+
+    Waiting for data is the time in which the devices may have stood still because the
+    next batch was not there, see `waiting`.
 
     FLOP/s are those of the model over all devices: what is computed again to save
     memory does not count. Their share of the peak is left out where the peak is not

@@ -20,6 +20,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from mixit_jax.audio.pcm import to_float32
 from mixit_jax.devices.mesh import batch_sharding
 from mixit_jax.devices.platforms import platform_of
 from mixit_jax.errors import UserError
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 Batch = PairBatch | StemBatch
 HostBatch = Mapping[str, np.ndarray]
+_Array = tuple[tuple[int, ...], Any]
 
 # The same validation examples for every run on the same data.
 _VALID_SEED = 0
@@ -150,7 +152,7 @@ class Objective(ABC):
 
   def batch(self, examples: HostBatch) -> Batch:
     """Take from examples what a step needs; records stay behind, for messages."""
-    parts: dict[str, Any] = {name: examples[name] for name in self._shapes}
+    parts: dict[str, Any] = {name: examples[name] for name in self._arrays}
     parts["positions"] = examples["index"].astype(np.uint32)
     return self.batch_type(**parts)
 
@@ -158,8 +160,8 @@ class Objective(ABC):
     """Describe the batch of a step: shapes, types and shardings."""
     size, sharding = self.config.run.batch, batch_sharding(mesh)
     layout: dict[str, Any] = {
-      name: jax.ShapeDtypeStruct((size, *shape), jnp.float32, sharding=sharding)
-      for name, shape in self._shapes.items()
+      name: jax.ShapeDtypeStruct((size, *shape), dtype, sharding=sharding)
+      for name, (shape, dtype) in self._arrays.items()
     }
     layout["positions"] = jax.ShapeDtypeStruct((size,), jnp.uint32, sharding=sharding)
     return self.batch_type(**layout)
@@ -175,8 +177,8 @@ class Objective(ABC):
 
   @property
   @abstractmethod
-  def _shapes(self) -> dict[str, tuple[int, ...]]:
-    """Shapes of an example's arrays by their names, without its position."""
+  def _arrays(self) -> dict[str, _Array]:
+    """Shape and type of an example's arrays by their names, without its position."""
 
   @property
   def _mixing(self) -> dict[str, Any]:
@@ -227,7 +229,7 @@ class Pretraining(Objective):
 
   def valid_mixture(self, index: int) -> np.ndarray:
     """Return the sum of a validation pair."""
-    return self._valid_pairs[index]["segments"].sum(axis=0)
+    return to_float32(self._valid_pairs[index]["segments"]).sum(axis=0)
 
   @cached_property
   def _valid_pairs(self) -> "grain.MapDataset":
@@ -240,8 +242,9 @@ class Pretraining(Objective):
     return mixture_pairs(self._shards, split, seconds, rate, seed)
 
   @property
-  def _shapes(self) -> dict[str, tuple[int, ...]]:
-    return {"segments": (2, *self._audio), "ratio_db": ()}
+  def _arrays(self) -> dict[str, _Array]:
+    segments = (2, *self._audio)
+    return {"segments": (segments, jnp.int16), "ratio_db": ((), jnp.float32)}
 
 
 class Finetuning(Objective):
@@ -312,12 +315,16 @@ class Finetuning(Objective):
     """Fill a batch up with padding."""
     mask = (np.arange(size) < len(rows)).astype(np.float32)
     references = np.stack(rows + rows[:1] * (size - len(rows)))
-    examples = {"index": np.arange(size), "references": references}
+    # Songs may have more than 16 bits: they travel as float32.
+    gains = np.ones(references.shape[:2], np.float32)
+    examples = {"index": np.arange(size), "references": references, "gains": gains}
     return ValidBatch(self.batch(examples), mask)
 
   @property
-  def _shapes(self) -> dict[str, tuple[int, ...]]:
-    return {"references": (self.model.num_sources, *self._audio)}
+  def _arrays(self) -> dict[str, _Array]:
+    count = self.model.num_sources
+    stems = (count, *self._audio)
+    return {"references": (stems, jnp.int16), "gains": ((count,), jnp.float32)}
 
   @property
   def _mixing(self) -> dict[str, Any]:

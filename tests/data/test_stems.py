@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from tiny_sets import STEMS, write_set
 
+from mixit_jax.audio.pcm import to_float32
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.data.records import Segment, encode_segment, open_shards, write_shard
 from mixit_jax.data.stems import dynamic_mixes
@@ -13,6 +14,11 @@ LENGTH = 1200
 
 def _mixes(folder, seed=0, **options):
   return dynamic_mixes(folder, "train", STEMS, SECONDS, 8000, seed, **options)
+
+
+def _references(example):
+  """The stems as the device computes them."""
+  return to_float32(example["references"]) * example["gains"][:, None, None]
 
 
 def _rms(audio):
@@ -36,13 +42,14 @@ def test_an_example_holds_what_it_says(stem_set):
   for index in (0, 1, 2, 3, 77, 10**12):
     example = mixes[index]
     assert {k: (v.shape, v.dtype.name) for k, v in example.items()} == {
-      "references": ((4, 2, LENGTH), "float32"),
+      "references": ((4, 2, LENGTH), "int16"),
+      "gains": ((4,), "float32"),
       "index": ((), "int64"),
       "records": ((4,), "int64"),
     }
     assert example["index"] == index
     for reference, record, source in zip(
-      example["references"], example["records"], sources, strict=True
+      _references(example), example["records"], sources, strict=True
     ):
       if record == -1:
         assert not reference.any()
@@ -50,23 +57,23 @@ def test_an_example_holds_what_it_says(stem_set):
       whole = source[record].audio
       # The right channel is constant, the left one counts samples.
       start = round(reference[0, 0] / reference[1, 0] * (record + 1)) - 1
-      crop = whole[:, start : start + LENGTH]
+      crop = to_float32(whole[:, start : start + LENGTH])
       gain = _rms(reference) / _rms(crop)
       np.testing.assert_allclose(reference, crop * gain, rtol=1e-5)
 
 
 def test_stems_are_normalized_and_their_gains_fill_the_range(stem_set):
   mixes = _mixes(stem_set, drop=0.0)
-  levels = 20 * np.log10(_rms(np.stack([mixes[i]["references"] for i in range(100)])))
+  levels = 20 * np.log10(_rms(np.stack([_references(mixes[i]) for i in range(100)])))
   counts, _ = np.histogram(levels, bins=10, range=(-10, 10))
   assert counts.sum() == 400
   assert counts.min() > 20
   # Each stem has its own gain.
   assert np.abs(np.corrcoef(levels.T) - np.eye(4)).max() < 0.35
-  level = _rms(_mixes(stem_set, drop=0.0, gain_db=0.0)[0]["references"])
+  level = _rms(_references(_mixes(stem_set, drop=0.0, gain_db=0.0)[0]))
   np.testing.assert_allclose(level, 1.0, rtol=1e-5)
   mixes = _mixes(stem_set, drop=0.0, gain_db=0.0, level="mean_abs")
-  references = mixes[0]["references"]
+  references = _references(mixes[0])
   np.testing.assert_allclose(np.abs(references).mean(axis=(1, 2)), 1.0, rtol=1e-5)
   assert np.abs(_rms(references) - 1.0).min() > 0.01
 

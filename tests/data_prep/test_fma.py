@@ -11,6 +11,7 @@ from music_files import RATE, noise, write
 
 from data_prep import fma
 from data_prep.splits import split_by_hash
+from mixit_jax.audio.pcm import to_float32
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.data.records import open_shards
 from mixit_jax.errors import UserError
@@ -67,7 +68,9 @@ def test_segments_of_any_folder_are_the_music(music, tmp_path, capsys):
   for record in records:
     original = noise(int(Path(record.track).stem), 4.5)
     start = round(record.start * RATE)
-    np.testing.assert_array_equal(record.audio, original[:, start : start + 2 * RATE])
+    np.testing.assert_array_equal(
+      to_float32(record.audio), original[:, start : start + 2 * RATE]
+    )
   starts = [record.start for record in records if record.track == "disc 1/1.wav"]
   assert starts == [0.0, 1.0, 2.0]
   assert "18 segments of 2 s (train 15, valid 3); 0 of 6 files left out" in (

@@ -6,6 +6,7 @@ import soundfile
 from music_files import RATE, noise, write
 
 from data_prep import musdb
+from mixit_jax.audio.pcm import to_float32
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.data.records import open_shards
 from mixit_jax.data.songs import find_songs, read_song
@@ -59,7 +60,7 @@ def test_training_songs_become_segments_per_stem(songs, tmp_path, capsys):
       seed = 3 if segment.track.startswith("Third") else 2
       start = round(segment.start * RATE)
       expected = noise((seed, number), 5)[:, start : start + 2 * RATE]
-      np.testing.assert_array_equal(segment.audio, expected)
+      np.testing.assert_array_equal(to_float32(segment.audio), expected)
   said = capsys.readouterr()
   assert "of 2 training songs: bass 8, drums 8, vocals 8, other 8" in said.out
   assert "1 validation songs; left out: 0 silent stems, 0 broken files" in said.out

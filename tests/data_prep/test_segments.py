@@ -9,6 +9,7 @@ from music_files import RATE, noise, write
 from data_prep.segments import Cut, MusicShard, StemShard, quiet_decoders
 from data_prep.shards import ShardPlace, read_report
 from mixit_jax.audio.activity import active_segments
+from mixit_jax.audio.pcm import to_float32
 from mixit_jax.data.records import decode_segment
 from mixit_jax.errors import UserError
 
@@ -20,7 +21,9 @@ def test_records_hold_audio_track_and_start():
   segments = [decode_segment(r) for r in CUT.records("a.mp3", audio, [0, 4000])]
   for segment, start in zip(segments, (0, 4000), strict=True):
     assert (segment.track, segment.start) == ("a.mp3", start / RATE)
-    np.testing.assert_array_equal(segment.audio, audio[:, start : start + 2 * RATE])
+    np.testing.assert_array_equal(
+      to_float32(segment.audio), audio[:, start : start + 2 * RATE]
+    )
 
 
 @pytest.mark.parametrize(("seconds", "hop"), [(1e-5, 1.0), (1.0, 1e-5)])
@@ -37,9 +40,11 @@ def test_peaks_beyond_full_scale_are_scaled_in_their_segment_only(tmp_path):
   place = ShardPlace(tmp_path, "mixture", "train", 0, 1)
   job = MusicShard(place, tmp_path, ("a.wav",), cut, False)
   first, second = (decode_segment(r) for r in job._cut_track("a.wav"))
-  assert np.abs(first.audio).max() == pytest.approx(1, abs=1e-4)
-  np.testing.assert_allclose(first.audio * 1.6, audio[:, : 2 * RATE], atol=1e-4)
-  np.testing.assert_array_equal(second.audio, audio[:, 2 * RATE :])
+  assert np.abs(to_float32(first.audio)).max() == pytest.approx(1, abs=1e-4)
+  np.testing.assert_allclose(
+    to_float32(first.audio) * 1.6, audio[:, : 2 * RATE], atol=1e-4
+  )
+  np.testing.assert_array_equal(to_float32(second.audio), audio[:, 2 * RATE :])
 
 
 def test_stems_keep_the_segments_in_which_they_sound(tmp_path):

@@ -106,7 +106,7 @@ def poison(monkeypatch):
 
   def poisoned(self, examples):
     found = batch(self, examples)
-    return found._replace(segments=found.segments * np.float32(np.nan))
+    return found._replace(ratio_db=found.ratio_db * np.float32(np.nan))
 
   monkeypatch.setattr(Pretraining, "batch", poisoned)
 

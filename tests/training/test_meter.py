@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -38,6 +39,17 @@ def test_speed_since_the_last_reading(clock, monkeypatch):
     assert values["flops_per_second"] == pytest.approx(flops)
     peak = jax.device_count() * 1e9
     assert values["share_of_peak"] == pytest.approx(flops / peak)
+
+
+def test_a_wait_counts_only_where_the_step_had_ended(clock):
+  meter = Meter(pretrain_config(Path()), make_mesh())
+  for ended in (False, True):
+    with meter.waiting(SimpleNamespace(is_ready=lambda ended=ended: ended)):
+      clock.now += 2.0
+  clock.now += 4.0
+  values = meter.read()
+  assert values["seconds_waiting_for_data"] == pytest.approx(2.0)
+  assert values["share_waiting_for_data"] == pytest.approx(0.25)
 
 
 def test_a_pause_takes_its_time_out(clock):

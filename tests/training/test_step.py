@@ -34,7 +34,8 @@ def stems_batch(size=8):
   draws = np.random.default_rng(1)
   references = draws.standard_normal((size, 4, 2, RATE // 2)).astype(np.float32)
   references[0, 1] = 0
-  return StemBatch(np.arange(size, dtype=np.uint32), references)
+  gains = np.ones((size, 4), np.float32)
+  return StemBatch(np.arange(size, dtype=np.uint32), references, gains)
 
 
 @functools.cache
