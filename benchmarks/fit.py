@@ -137,7 +137,8 @@ def write_table(rows: list[Row]) -> None:
 
 
 def _table(rows: list[Row]) -> Iterator[str]:
-  columns = list(itertools.product(STAGES, SIZES))
+  found = {(row["stage"], row["size"]) for row in rows}
+  columns = [c for c in itertools.product(STAGES, SIZES) if c in found]
   yield "| devices | GiB each | " + " | ".join(" ".join(c) for c in columns) + " |"
   yield "|---|---|" + "---|" * len(columns)
   cells = {_key(row): _cell(row) for row in rows}
