@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/python demo.py
 
-# XLA's compiler for TPUs, which needs none.
+# XLA's compiler for TPUs. It needs no TPU.
 tpu-compiler: $(LIBTPU)
 
 $(LIBTPU): $(READY)

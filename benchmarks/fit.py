@@ -6,8 +6,8 @@ Each training step is compiled as a run would, with the remat and the accumulati
 it chooses by itself. Rows are stored in results/fit.json as they come, and the table in
 docs/scaling.md is written from them; started again, the command does what is missing.
 Devices whose compiler is not installed are left out (see `mixit-jax doctor --help`).
-TPU programs are compiled at XLA's level O0, which takes a fifth of the time and changes
-their memory by some percent.
+TPU programs are compiled at XLA's level O0: for medium on v5e:4x4 that took 45 instead
+of 161 s and gave the same peak within 1 % (10.21 and 10.19 GiB).
 """
 
 import argparse

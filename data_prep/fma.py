@@ -31,7 +31,7 @@ from data_prep.segments import NUM_CHANNELS, Cut, MusicShard
 from data_prep.shards import collect, place_tracks, printable, tracks_per_shard
 from data_prep.splits import Splits, split_by_hash, split_by_metadata
 from mixit_jax.audio.files import find_audio
-from mixit_jax.console import run_command
+from mixit_jax.console import expand_home, run_command
 from mixit_jax.data.manifest import Manifest, SkippedFile
 from mixit_jax.errors import UserError
 
@@ -75,7 +75,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     help="(default: a 16th of the tracks, 100 at most)",
   )
   add_workers_flag(parser)
-  flags = parser.parse_args(arguments)
+  flags = parser.parse_args(expand_home(arguments))
   if flags.metadata and (flags.valid_share is not None or flags.test_share is not None):
     parser.error("--valid-share and --test-share: with --metadata FMA's split is used")
   if flags.subset and not flags.metadata:

@@ -32,7 +32,7 @@ from data_prep.segments import NUM_CHANNELS, SILENT_STEM, Cut, StemShard
 from data_prep.shards import collect, place_tracks, tracks_per_shard
 from data_prep.song_copies import SongCopy
 from mixit_jax.audio.files import AUDIO_SUFFIXES
-from mixit_jax.console import run_command
+from mixit_jax.console import expand_home, run_command
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.data.songs import find_songs
 from mixit_jax.errors import UserError
@@ -82,7 +82,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag("--codec", choices=("flac", "wav"), default="flac", help="(%(default)s)")
   flag("--songs-per-shard", type=positive_int, help="(default: a 16th of the songs)")
   add_workers_flag(parser)
-  return parser.parse_args(arguments)
+  return parser.parse_args(expand_home(arguments))
 
 
 def main(arguments: list[str] | None = None) -> None:

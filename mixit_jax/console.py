@@ -36,6 +36,7 @@ def run_command(
     command: what to run; it may return a status of its own.
     interrupted: what to say after Ctrl-C.
   """
+  write_any_text()
   with _lasting_streams() as (output, _):
     status = _run(command, interrupted)
     output.flush()
@@ -132,8 +133,11 @@ def write_any_text() -> None:
       stream.reconfigure(errors="backslashreplace")
 
 
-def expand_home(arguments: Sequence[str]) -> list[str]:
-  """Expand `~` at the start of each argument or value of a flag, as a shell does."""
+def expand_home(arguments: Sequence[str] | None) -> list[str]:
+  """Expand `~` at the start of each argument or value of a flag, as a shell does.
+
+  None stands for the command line.
+  """
 
   def expanded(argument: str) -> str:
     match = re.match(r"(--[^=]+=)?(?=~)", argument)
@@ -141,7 +145,8 @@ def expand_home(arguments: Sequence[str]) -> list[str]:
       return argument
     return match[0] + str(Path(argument[match.end() :]).expanduser())
 
-  return [expanded(argument) for argument in arguments]
+  given = sys.argv[1:] if arguments is None else arguments
+  return [expanded(argument) for argument in given]
 
 
 @contextlib.contextmanager

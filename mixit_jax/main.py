@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixit_jax.console import DONE, STOPPED, run_command
+from mixit_jax.console import DONE, STOPPED, expand_home, run_command
 
 _USAGE = """\
 usage: python -m mixit_jax.main --config=FILE[:NAME] --workdir=FOLDER [--config.KEY=…]
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
   Args:
     arguments: name of the program and its flags, as in `sys.argv`.
   """
+  arguments = expand_home(arguments)
   if {"--help", "-h"} & set(arguments):
     return run_command(lambda: _show_help(arguments))
   return run_command(lambda: _train(arguments))

@@ -22,6 +22,7 @@ FLOORS = {
   "files": 1,
   "flags": 1,
   "lock": 1,
+  "options": 1,
   "audio": 2,
   "devices": 2,
   "objectives": 2,

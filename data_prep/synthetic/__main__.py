@@ -16,7 +16,7 @@ from data_prep import command
 from data_prep.command import natural, positive_float, positive_int
 from data_prep.preparation import claim_folder, run_jobs
 from data_prep.synthetic.songs import Song
-from mixit_jax.console import run_command
+from mixit_jax.console import expand_home, run_command
 from mixit_jax.errors import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -42,7 +42,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag("--mp3-mixes", type=natural, default=4, help="of these, as MP3 (%(default)s)")
   flag("--mix-seconds", type=positive_float, default=20.0, help="their length (20)")
   command.add_workers_flag(parser)
-  flags = parser.parse_args(arguments)
+  flags = parser.parse_args(expand_home(arguments))
   if flags.mp3_mixes > flags.mixes:
     parser.error(f"--mp3-mixes: {flags.mp3_mixes} of {flags.mixes} mixes cannot be MP3")
   if flags.mp3_mixes and flags.sample_rate not in MP3_RATES:

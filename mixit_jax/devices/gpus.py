@@ -1,6 +1,6 @@
 """NVIDIA GPUs as XLA's compiler wants them described, from their data sheets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # Without a device nothing can be timed, and products that are not tuned cannot become
@@ -40,30 +40,22 @@ class Gpu:
   tensor: int
 
 
+_H100 = Gpu(
+  "NVIDIA H100 80GB HBM3",
+  capability=(9, 0),
+  cores=132,
+  clock=1.98,
+  memory=84_942_979_072,
+  bandwidth=3_352_320_000_000,
+  cache=50 * 2**20,
+  shared=228 * 2**10,
+  threads=2048,
+  tensor=512,
+)
 GPUS = {
-  "h100": Gpu(
-    "NVIDIA H100 80GB HBM3",
-    capability=(9, 0),
-    cores=132,
-    clock=1.98,
-    memory=84_942_979_072,
-    bandwidth=3_352_320_000_000,
-    cache=50 * 2**20,
-    shared=228 * 2**10,
-    threads=2048,
-    tensor=512,
-  ),
-  "h200": Gpu(
-    "NVIDIA H200",
-    capability=(9, 0),
-    cores=132,
-    clock=1.98,
-    memory=151_397_597_184,
-    bandwidth=4_800_000_000_000,
-    cache=50 * 2**20,
-    shared=228 * 2**10,
-    threads=2048,
-    tensor=512,
+  "h100": _H100,
+  "h200": replace(  # the same chip with other memory
+    _H100, name="NVIDIA H200", memory=151_397_597_184, bandwidth=4_800_000_000_000
   ),
   "rtx4090": Gpu(
     "NVIDIA GeForce RTX 4090",

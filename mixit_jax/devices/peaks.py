@@ -15,59 +15,46 @@ import re
 
 import jax
 
-# Operations per second; the first pattern that a device's kind contains.
-_PEAKS = tuple(
-  (re.compile(pattern), peak)
-  for pattern, peak in (
-    (r"\bB200\b", 2250e12),
-    (r"\bGH200\b", 989e12),
-    (r"\bH200\b", 989e12),
-    (r"\bH100 PCIe\b", 756e12),
-    (r"\bH100\b", 989e12),
-    (r"\bA100\b", 312e12),
-    (r"\bA10G\b", 70e12),
-    (r"\bA10\b", 125e12),
-    (r"\bL40S\b", 362e12),
-    (r"\bL4\b", 121e12),
+# By the first pattern that a device's kind contains: operations per second, and bytes
+# per second that it sends to others of its host or slice (half of what is given for
+# both directions; None where there is no such link).
+_KINDS = tuple(
+  (re.compile(pattern), peak, link)
+  for pattern, peak, link in (
+    (r"\bB200\b", 2250e12, 900e9),
+    (r"\bGH200\b", 989e12, 450e9),
+    (r"\bH200\b", 989e12, 450e9),
+    (r"\bH100 PCIe\b", 756e12, None),
+    (r"\bH100\b", 989e12, 450e9),
+    (r"\bA100\b", 312e12, 300e9),
+    (r"\bA10G\b", 70e12, None),
+    (r"\bA10\b", 125e12, None),
+    (r"\bL40S\b", 362e12, None),
+    (r"\bL4\b", 121e12, None),
     # To the end: the "Laptop GPU" and the "D" are other chips.
-    (r"\bRTX 4090$", 165e12),
-    (r"\bRTX 3090$", 71e12),
-    (r"^TPU7x$", 2307e12 / 2),
-    (r"^TPU v6 lite$", 918e12),
-    (r"^TPU v5 lite$", 197e12),
-    (r"^TPU v5$", 459e12),
-    (r"^TPU v4$", 275e12),
-    (r"^TPU v3$", 123e12 / 2),
-    (r"^TPU v2$", 46e12 / 2),
+    (r"\bRTX 4090$", 165e12, None),
+    (r"\bRTX 3090$", 71e12, None),
+    (r"^TPU7x$", 2307e12 / 2, 600e9 / 2),
+    (r"^TPU v6 lite$", 918e12, 224e9),
+    (r"^TPU v5 lite$", 197e12, 100e9),
+    (r"^TPU v5$", 459e12, 300e9),
+    (r"^TPU v4$", 275e12, 150e9),
+    (r"^TPU v3$", 123e12 / 2, None),
+    (r"^TPU v2$", 46e12 / 2, None),
   )
 )
 
 
 def peak_flops(device: jax.Device) -> float | None:
   """Return the peak of a device in operations per second; None if unknown."""
-  if device.platform == "cpu":
-    return None
-  kind = device.device_kind
-  return next((peak for pattern, peak in _PEAKS if pattern.search(kind)), None)
-
-
-# Bytes per second that a device sends to others of its slice or host: half of what the
-# data sheets give for both directions.
-_LINKS = (
-  ("B200", 900e9),
-  ("H200", 450e9),
-  ("H100 PCIe", 64e9),
-  ("H100", 450e9),
-  ("A100", 300e9),
-  ("TPU v6", 224e9),
-  ("TPU v5 lite", 100e9),
-  ("TPU v5e", 100e9),
-  ("TPU v5", 300e9),
-  ("TPU v4", 150e9),
-  ("TPU7x", 300e9),
-)
+  return _find(device)[0]
 
 
 def link_bandwidth(device: jax.Device) -> float | None:
   """Return the bytes per second that a device can send; None if unknown."""
-  return next((rate for name, rate in _LINKS if name in device.device_kind), None)
+  return _find(device)[1]
+
+
+def _find(device: jax.Device) -> tuple[float | None, float | None]:
+  found = (row[1:] for row in _KINDS if row[0].search(device.device_kind))
+  return next(found, (None, None))

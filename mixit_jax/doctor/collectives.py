@@ -44,6 +44,13 @@ class Collective(NamedTuple):
     return sum(array.bytes for array in self.arrays)
 
 
+def arrays(types: str) -> Iterator[Array]:
+  """Find the arrays in the type of an instruction."""
+  for name, shape in _ARRAY.findall(types):
+    if name in _SIZES:
+      yield Array(name, tuple(int(n) for n in shape.split(",") if n))
+
+
 def collectives(program: str) -> Iterator[Collective]:
   """Find the collectives in the text of a compiled program.
 
@@ -51,11 +58,7 @@ def collectives(program: str) -> Iterator[Collective]:
   """
   for match in _INSTRUCTION.finditer(program):
     types, kind, started = match.groups()
-    found = [
-      Array(name, tuple(int(n) for n in shape.split(",") if n))
-      for name, shape in _ARRAY.findall(types)
-      if name in _SIZES
-    ]
+    found = list(arrays(types))
     if started and kind != "all-reduce":
       # Operands, results, and on some platforms contexts of type u32[].
       found = [array for array in found if array != Array("u32", ())]

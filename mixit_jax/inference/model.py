@@ -20,8 +20,8 @@ from mixit_jax.devices.start import enable_compilation_cache
 from mixit_jax.errors import UserError, one_line
 from mixit_jax.inference.arrays import as_audio, as_rate
 from mixit_jax.inference.batching import automatic_batch
-from mixit_jax.inference.streams import fitted, joined
-from mixit_jax.separator.chunked import Window, separate_stream
+from mixit_jax.inference.streams import fitted
+from mixit_jax.separator.chunked import Window, joined, separate_stream
 from mixit_jax.separator.compiled import SeparateChunks, chunk_separator
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.outputs import output_names

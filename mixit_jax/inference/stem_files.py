@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,9 +123,9 @@ def write_results(
   return peaks
 
 
-def _run(work: Iterator[None]) -> None:
+def _run(work: Generator[None, None, None]) -> None:
   """Do all work of a generator."""
-  with contextlib.closing(work):  # type: ignore[type-var]
+  with contextlib.closing(work):
     for _ in work:
       pass
 

@@ -39,19 +39,6 @@ def fitted(
   yield np.zeros((*shape, missing), np.float32)
 
 
-def joined(blocks: Iterable[np.ndarray], length: int) -> np.ndarray:
-  """Join blocks [..., l] of `length` samples in all to audio [..., L]."""
-  audio: np.ndarray | None = None
-  place = 0
-  for block in blocks:
-    if audio is None:
-      audio = np.empty((*block.shape[:-1], length), block.dtype)
-    audio[..., place : place + block.shape[-1]] = block
-    place += block.shape[-1]
-  assert audio is not None
-  return audio
-
-
 def in_step(
   streams: Sequence[Iterable[np.ndarray]],
 ) -> Iterator[tuple[np.ndarray, ...]]:

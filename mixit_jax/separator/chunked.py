@@ -47,16 +47,23 @@ def separate_long(
       f"mixture: expected channels and samples [C, L], found shape {mixture.shape}"
     )
   length = mixture.shape[1]
-  parts = separate_stream(separate_chunks, [mixture], length, chunk, hop, batch, window)
-  estimates: np.ndarray | None = None
+  return joined(
+    separate_stream(separate_chunks, [mixture], length, chunk, hop, batch, window),
+    length,
+  )
+
+
+def joined(blocks: Iterable[np.ndarray], length: int) -> np.ndarray:
+  """Join blocks [..., l] of `length` > 0 samples in all to audio [..., L]."""
+  audio: np.ndarray | None = None
   place = 0
-  for part in parts:
-    if estimates is None:
-      estimates = np.empty((*part.shape[:-1], length), np.float32)
-    estimates[..., place : place + part.shape[-1]] = part
-    place += part.shape[-1]
-  assert estimates is not None
-  return estimates
+  for block in blocks:
+    if audio is None:
+      audio = np.empty((*block.shape[:-1], length), block.dtype)
+    audio[..., place : place + block.shape[-1]] = block
+    place += block.shape[-1]
+  assert audio is not None
+  return audio
 
 
 def separate_stream(

@@ -42,6 +42,7 @@ class Meter:
     """
     begun = time.perf_counter()
     yield
+    # JAX's types do not know `is_ready`.
     if running is None or running.is_ready():  # type: ignore[attr-defined]
       self._waited += time.perf_counter() - begun
 

@@ -1,9 +1,13 @@
 import dataclasses
+import json
+import math
+import re
 
 import jax
 import pytest
 from training.tiny import finetune_config, pretrain_config
 
+from benchmarks.report import RESULTS
 from configs import finetune, pretrain
 from mixit_jax.devices import memory
 from mixit_jax.devices.mesh import make_mesh
@@ -12,6 +16,7 @@ from mixit_jax.training.fitting import describe_fit, fit, fit_to_devices, step_b
 from mixit_jax.training.workdir import stored_config
 
 GIB = 2**30
+COMPILED = json.loads((RESULTS / "fit.json").read_text())["rows"]
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +118,17 @@ def test_a_run_keeps_the_configuration_and_trains_by_the_choice(
 def test_the_folder_keeps_what_was_asked_for(pretrained):
   stored = stored_config(pretrained)
   assert (stored.model.remat, stored.run.accumulation) == ("auto", 0)
+
+
+@pytest.mark.parametrize(
+  "row", COMPILED, ids=lambda row: f"{row['target']} {row['size']}"
+)
+def test_the_estimate_lies_above_what_was_compiled(row, one):
+  """The rows of docs/scaling.md, and not so far above that it would be of no use."""
+  devices = re.search(r"\d+(x\d+)?$", row["target"])[0]
+  each = 64 // math.prod(int(side) for side in devices.split("x"))
+  config = bfloat16(pretrain.get_config(row["size"])).changed(
+    model={"remat": row["remat"]},
+    run={"batch": each, "accumulation": row["accumulation"]},
+  )
+  assert row["gib"] < step_bytes(config, one) / GIB < 2.3 * row["gib"]
