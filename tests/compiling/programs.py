@@ -154,8 +154,9 @@ def check_step(config, name, fsdp=1):
     assert set(kinds) == {"all-reduce"}
     assert gradients <= summed < gradients + scalars
   else:
+    # Gathered once, nearly all in bfloat16.
     gathered = sum(c.bytes for c in found if c.kind == "all-gather")
-    assert gathered <= sum(sizes.values())
+    assert gathered < 0.6 * sum(sizes.values())
     assert "all-to-all" not in kinds
   for collective in found:
     if collective.kind in ("all-reduce", "reduce-scatter"):
