@@ -11,6 +11,7 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
   """Run the grid; return 0 if all is measured."""
   flags = parse_flags(arguments)
-  tasks = choose(read_grid(find_grid(flags.grid)), flags.only)
+  grid = read_grid(find_grid(flags.grid))
+  tasks = choose(grid.tasks, flags.only)
   results = Results(flags.out / "results.json")
   worker = Worker(flags.out.resolve())
   waiting = [t for t in tasks if not (worker.is_prepared(t) or results.has(t))]
@@ -62,13 +64,13 @@ def main(arguments: list[str] | None = None) -> int:
       print(f"{'waits   ' if task in waiting else 'finished'}  {task.name}")
     return 0
   if flags.report:
-    write_report(results.rows, flags.out)
+    write_report(grid, results.rows, flags.out)
     return 0
   with FolderLock(flags.out):
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     signal.signal(signal.SIGINT, lambda *_: worker.stop())
     failed = run_tasks(waiting, worker, results, flags.workers)
-    write_report(results.rows, flags.out)
+    write_report(grid, results.rows, flags.out)
   for line in failed:
     logging.error("%s", line)
   if worker.stopping.is_set():
@@ -83,7 +85,7 @@ def find_grid(name: str) -> Path:
   return file if file.exists() else Path(name)
 
 
-def choose(tasks: list[Task], patterns: list[str]) -> list[Task]:
+def choose(tasks: Sequence[Task], patterns: Sequence[str]) -> list[Task]:
   """Return the tasks that match a pattern and what they need, in order.
 
   Raises:

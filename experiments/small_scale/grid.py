@@ -36,7 +36,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Music(Task):
-  """Songs of the generator."""
+  """What the generator makes: songs with stems ("songs") or mixes ("unlabeled")."""
 
   flags: Values
 
@@ -73,7 +73,6 @@ class Finetune(Task):
   """A fine-tuning and its scores on the test songs.
 
   Attributes:
-    group: part of the grid.
     arm: how it starts.
     size: of the model.
     songs: number of labeled songs.
@@ -83,7 +82,6 @@ class Finetune(Task):
     config: keys of the configuration that it changes.
   """
 
-  group: str
   arm: str
   size: str
   songs: int
@@ -112,8 +110,32 @@ class Splitting(Task):
   flags: Values
 
 
-def read_grid(file: Path) -> list[Task]:
-  """Read the tasks of a grid, in the order of work.
+@dataclass(frozen=True)
+class Table:
+  """A table of the report: a row for each number of songs, a column for each arm."""
+
+  title: str
+  size: str
+  arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+  """Tasks in the order of work, and how their results are shown.
+
+  Attributes:
+    tasks: everything that is done.
+    tables: of the report.
+    against: arms, and the arms that each is compared with.
+  """
+
+  tasks: tuple[Task, ...]
+  tables: tuple[Table, ...]
+  against: Mapping[str, str]
+
+
+def read_grid(file: Path) -> Grid:
+  """Read a grid.
 
   Raises:
     UserError: the file is not a grid; the message names the key.
@@ -124,7 +146,8 @@ def read_grid(file: Path) -> list[Task]:
     raise UserError(f"{file} cannot be read: {error.strerror}") from error
   except ValueError as error:
     raise UserError(f"{file} is not valid TOML: {error}") from error
-  known = {"music", "shards", "arms", "pretrain", "finetune", "splitting"}
+  known = {"songs", "unlabeled", "shards", "arms", "pretrain", "finetune", "splitting"}
+  known |= {"tables"}
   for key in grid:
     if key not in known:
       raise UserError(f"{file}: unknown key {key}; known are {', '.join(sorted(known))}")
@@ -133,20 +156,32 @@ def read_grid(file: Path) -> list[Task]:
     for task in _tasks(grid):
       if tasks.setdefault(task.name, task) != task:
         raise UserError(f"{file}: {task.name} is defined twice, in different ways")
+    tables = tuple(
+      Table(table["title"], table["size"], tuple(table["arms"]))
+      for table in grid.get("tables", [])
+    )
+    against = {
+      arm: settings["against"]
+      for arm, settings in grid.get("arms", {}).items()
+      if "against" in settings
+    }
   except KeyError as error:
     raise UserError(f"{file}: {error.args[0]} is missing, or no such name") from error
-  return list(tasks.values())
+  return Grid(tuple(tasks.values()), tables, against)
 
 
 def _tasks(grid: Values) -> Iterator[Task]:
   """Yield the tasks; some come more than once."""
-  music = Music("music", (), dict(grid["music"]))
-  pretrains = {name: _pretrain(name, table, grid) for name, table in
-               grid.get("pretrain", {}).items()}
-  yield music
+  music = Music("songs", (), dict(grid["songs"]))
+  unlabeled = Music("unlabeled", (), dict(grid["unlabeled"]))
+  pretrains = {
+    name: _pretrain(name, table, grid)
+    for name, table in grid.get("pretrain", {}).items()
+  }
 
   def start(name: str) -> Iterator[Task]:
     mixes, pretrain = pretrains[name]
+    yield unlabeled
     yield mixes
     yield pretrain
 
@@ -154,7 +189,8 @@ def _tasks(grid: Values) -> Iterator[Task]:
     for songs in table["songs"]:
       for seed in table["seeds"]:
         name = f"labels-{songs}-{seed}"
-        labels = Labels(name, ("music",), songs, seed, dict(grid["shards"]))
+        yield music
+        labels = Labels(name, ("songs",), songs, seed, dict(grid["shards"]))
         yield labels
         for arm in table["arms"]:
           task = _finetune(grid, table, labels, arm)
@@ -173,13 +209,13 @@ def _tasks(grid: Values) -> Iterator[Task]:
           str(weights),
           pairs,
           table["count"],
-          {"seconds": table["seconds"], "sample-rate": grid["music"]["sample-rate"]},
+          {"seconds": table["seconds"], "sample-rate": grid["songs"]["sample-rate"]},
         )
 
 
 def _pretrain(name: str, table: Values, grid: Values) -> tuple[Mixes, Pretrain]:
   count = table["mixes"]
-  mixes = Mixes(f"mixes-{count}", ("music",), count, dict(grid["shards"]))
+  mixes = Mixes(f"mixes-{count}", ("unlabeled",), count, dict(grid["shards"]))
   config = {key: value for key, value in table.items() if "." in key}
   config["run.steps"] = table["steps"]
   size = _size(table)
@@ -190,18 +226,14 @@ def _pretrain(name: str, table: Values, grid: Values) -> tuple[Mixes, Pretrain]:
 def _finetune(grid: Values, table: Values, labels: Labels, arm: str) -> Finetune:
   settings = grid["arms"][arm]
   start = settings.get("from", "")
-  config = {
-    key: value
-    for key, value in {**table, **settings}.items()
-    if "." in key
-  }
+  both = {**table, **settings}
+  config = {key: value for key, value in both.items() if "." in key}
   size = _size(table)
-  name = f"{table['group']}-{size}-{arm}-{labels.count}-{labels.seed}"
+  name = f"{size}-{arm}-{labels.count}-{labels.seed}"
   needs = (labels.name, start) if start else (labels.name,)
   return Finetune(
     name,
     needs,
-    table["group"],
     arm,
     size,
     labels.count,

@@ -87,18 +87,18 @@ class Worker:
     """Tell whether a task has only to make data, and has."""
     match task:
       case Music():
-        return (self.folder / "music" / ".finished").exists()
+        return (self.folder / task.name / ".finished").exists()
       case Mixes() | Labels():
         return (self.folder / task.name / "shards" / "manifest.json").exists()
     return False
 
   def _music(self, task: Music) -> None:
-    out = self.folder / "music"
+    out = self.folder / task.name
     self._run(task, ["data_prep.synthetic", f"--out={out}", *_flags(task.flags)])
     (out / ".finished").touch()
 
   def _mixes(self, task: Mixes) -> None:
-    mixes = sorted((self.folder / "music/unlabeled").iterdir())[: task.count]
+    mixes = sorted((self.folder / "unlabeled/unlabeled").iterdir())[: task.count]
     chosen = self.folder / task.name / "audio"
     _link(chosen, mixes)
     out = chosen.with_name("shards")
@@ -106,7 +106,7 @@ class Worker:
     self._run(task, ["data_prep.fma", *flags, "--workers=1"])
 
   def _labels(self, task: Labels) -> None:
-    songs = find_songs(self.folder / "music/train")
+    songs = find_songs(self.folder / "songs/train")
     if task.count > len(songs):
       raise UserError(f"{task.name}: there are {len(songs)} labeled songs")
     # The next songs for the next seed, from the first on after the last.
@@ -114,7 +114,7 @@ class Worker:
     cycle = itertools.islice(itertools.cycle(songs), first, first + task.count)
     chosen = self.folder / task.name / "songs"
     _link(chosen / "train", list(cycle))
-    _link(chosen / "valid", find_songs(self.folder / "music/valid"))
+    _link(chosen / "valid", find_songs(self.folder / "songs/valid"))
     out = chosen.with_name("shards")
     flags = [f"--musdb={chosen}", f"--out={out}", *_flags(task.flags)]
     self._run(task, ["data_prep.musdb", *flags, "--workers=1"])
@@ -146,7 +146,7 @@ class Worker:
       config["init.run"] = self.folder / task.start / "run"
     seconds = self._train(task, folder / "run", f"finetune-{task.size}", config)
     scores = folder / "scores.json"
-    songs = self.folder / "music/test"
+    songs = self.folder / "songs/test"
     evaluate = ["evaluate", str(folder / "run"), f"--songs={songs}", f"--json={scores}"]
     self._run(task, ["mixit_jax.cli", *evaluate])
     evaluation = read_json(scores)
@@ -199,9 +199,8 @@ class Worker:
 
   def _run(self, task: Task, command: Sequence[str]) -> None:
     """Run a module of Python in a process of its own; its lines go to a log."""
-    folder = self.folder / task.name
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "log.txt"
+    log = self.folder / "logs" / f"{task.name}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
       with self._lock:
         if self.stopping.is_set():
