@@ -150,7 +150,9 @@ def read_grid(file: Path) -> Grid:
   known |= {"tables"}
   for key in grid:
     if key not in known:
-      raise UserError(f"{file}: unknown key {key}; known are {', '.join(sorted(known))}")
+      raise UserError(
+        f"{file}: unknown key {key}; known are {', '.join(sorted(known))}"
+      )
   tasks: dict[str, Task] = {}
   try:
     for task in _tasks(grid):
@@ -232,15 +234,7 @@ def _finetune(grid: Values, table: Values, labels: Labels, arm: str) -> Finetune
   name = f"{size}-{arm}-{labels.count}-{labels.seed}"
   needs = (labels.name, start) if start else (labels.name,)
   return Finetune(
-    name,
-    needs,
-    arm,
-    size,
-    labels.count,
-    labels.seed,
-    labels.name,
-    start,
-    config,
+    name, needs, arm, size, labels.count, labels.seed, labels.name, start, config
   )
 
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from experiments.small_scale.figures import draw_figures
 from experiments.small_scale.grid import Grid, Table
-from experiments.small_scale.statistics import Estimate, estimate
+from experiments.small_scale.measures import Rows, difference, mean_of, score
+from experiments.small_scale.statistics import Estimate
 from mixit_jax.files import replacing
-
-Rows = Mapping[str, dict[str, Any]]
 
 
 def write_report(grid: Grid, rows: Rows, folder: Path) -> None:
@@ -22,48 +21,6 @@ def write_report(grid: Grid, rows: Rows, folder: Path) -> None:
   with replacing(folder / "results.md") as temporary:
     temporary.write_text(text, "utf-8")
   draw_figures(grid, rows, folder)
-
-
-def cells(rows: Rows, size: str, arm: str) -> dict[int, dict[int, dict[str, float]]]:
-  """Return uSDR by number of labeled songs, seed and test song.
-
-  It is the mean over the stems that sound, in dB.
-  """
-  found: dict[int, dict[int, dict[str, float]]] = {}
-  for row in rows.values():
-    task = row["task"]
-    if (task["kind"], task.get("size"), task.get("arm")) == ("finetune", size, arm):
-      scores = {song["name"]: _mean(song["usdr_mdx"]) for song in row["songs"]}
-      found.setdefault(task["songs"], {})[task["seed"]] = scores
-  return found
-
-
-def score(rows: Rows, size: str, arm: str) -> dict[int, Estimate]:
-  """Return the mean score of an arm by number of labeled songs."""
-  found = cells(rows, size, arm)
-  return {
-    count: estimate(np.array([list(scores.values()) for scores in found[count].values()]))
-    for count in sorted(found)
-  }
-
-
-def difference(rows: Rows, size: str, arm: str, against: str) -> dict[int, Estimate]:
-  """Return what an arm is better than another, paired by seed and test song."""
-  first, second = cells(rows, size, against), cells(rows, size, arm)
-  result = {}
-  for count in sorted(first.keys() & second.keys()):
-    seeds = sorted(first[count].keys() & second[count].keys())
-    pairs = [
-      [second[count][s][song] - first[count][s][song] for song in first[count][s]]
-      for s in seeds
-    ]
-    if pairs:
-      result[count] = estimate(np.array(pairs))
-  return result
-
-
-def _mean(stems: Mapping[str, float | None]) -> float:
-  return float(np.mean([value for value in stems.values() if value is not None]))
 
 
 def _tables(grid: Grid, rows: Rows) -> Iterator[str]:
@@ -88,8 +45,7 @@ def _scores(table: Table, columns: Mapping[str, Mapping[int, Estimate]]) -> str:
   ]
   return (
     f"uSDR in dB, mean over seeds and test songs, ± the standard deviation of the seeds"
-    f" (size: {table.size}).\n\n"
-    + markdown(["labeled songs", *table.arms], lines)
+    f" (size: {table.size}).\n\n" + markdown(["labeled songs", *table.arms], lines)
   )
 
 
@@ -126,7 +82,7 @@ def _splittings(rows: Rows) -> Iterator[str]:
   lines = []
   for row in sorted(found, key=lambda row: _order(row["task"])):
     task, pairs = row["task"], row["pairs"]
-    means = {key: np.mean([pair[key] for pair in pairs]) for key in pairs[0]}
+    means = {key: mean_of(row, key) for key in pairs[0]}
     wins = np.mean([p["stems_gain_db"] > p["mixtures_gain_db"] for p in pairs])
     lines.append(
       [

@@ -48,8 +48,11 @@ def run_tasks(
           logging.info("%s: started", task.name)
           running[pool.submit(do, task)] = task
       if not running:
-        return failed + [f"{t.name}: not done, it needs one that failed" for t in waiting
-                         if not worker.stopping.is_set()]
+        return failed + [
+          f"{t.name}: not done, it needs one that failed"
+          for t in waiting
+          if not worker.stopping.is_set()
+        ]
       # Now and then, so that a signal is handled.
       done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
       for future in done:

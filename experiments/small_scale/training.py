@@ -59,6 +59,11 @@ def get_config(name: str) -> Config:
       examples=48, scores_every_epochs=0, media=0, chunk_seconds=8.0, hop_seconds=8.0
     ),
     run=RunConfig(
-      steps=3000, steps_per_epoch=200, batch=4, log_every=50, save_every=200, keep_latest=2
+      steps=3000,
+      steps_per_epoch=200,
+      batch=4,
+      log_every=50,
+      save_every=200,
+      keep_latest=2,
     ),
   )

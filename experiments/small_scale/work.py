@@ -251,5 +251,9 @@ def _validations(run: Path) -> list[list[float]]:
   for line in (run / "metrics.jsonl").read_text("utf-8").splitlines():
     entry = json.loads(line)
     if entry["group"] == "valid" and entry.get("loss") is not None:
-      losses[entry["step"]] = [entry["step"], entry["loss"], entry.get("improvement_db")]
+      losses[entry["step"]] = [
+        entry["step"],
+        entry["loss"],
+        entry.get("improvement_db"),
+      ]
   return [losses[step] for step in sorted(losses)]
