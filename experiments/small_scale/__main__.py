@@ -4,18 +4,19 @@
 
 The grid is a file of experiments/small_scale/grids. Finished rows lie in
 OUT/results.json; results.md and figures follow from it. After an interruption of any
-kind the same command continues. Each worker uses one processor and about 1.5 GiB.
+kind the same command continues. A worker takes one processor and 1.5 GiB of memory.
 """
 
 import argparse
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from data_prep.command import positive_int
+from data_prep.command import positive_float, positive_int
 from experiments.small_scale.grid import Task, read_grid
 from experiments.small_scale.report import write_report
 from experiments.small_scale.results import Results
@@ -46,6 +47,12 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     help="only tasks whose name matches, and what they need: labels-*-1-0; repeatable",
   )
   flag("--workers", type=positive_int, default=2, help="trainings at a time (2)")
+  flag(
+    "--minutes",
+    type=positive_float,
+    help="stop after this long, as after Ctrl-C, for machines that are lent for a while;"
+    " the same command goes on",
+  )
   flag("--list", action="store_true", help="only list the tasks and what is finished")
   flag("--report", action="store_true", help="only write the report again")
   return parser.parse_args(expand_home(arguments))
@@ -69,6 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
   with FolderLock(flags.out):
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     signal.signal(signal.SIGINT, lambda *_: worker.stop())
+    if flags.minutes:
+      timer = threading.Timer(60 * flags.minutes, worker.stop)
+      timer.daemon = True
+      timer.start()
     failed = run_tasks(waiting, worker, results, flags.workers)
     write_report(grid, results.rows, flags.out)
   for line in failed:

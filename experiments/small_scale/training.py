@@ -3,7 +3,7 @@
     --config=experiments/small_scale/training.py:pretrain-tiny
     --config=experiments/small_scale/training.py:finetune-tiny
 
-Sizes are tiny and small. What a cell of the grid changes is set on the command line.
+Sizes are tiny, small and medium. What a cell of the grid changes is set on the command line.
 """
 
 from mixit_jax.errors import UserError
@@ -24,6 +24,7 @@ BANDS = (4,) * 4 + (8,) * 4 + (17,) * 4 + (33,) + (36,) * 3
 SIZES = {
   "tiny": {"num_blocks": 2, "embed_dim": 24, "ffn_dim": 32},
   "small": {"num_blocks": 3, "embed_dim": 32, "ffn_dim": 48},
+  "medium": {"num_blocks": 4, "embed_dim": 96, "ffn_dim": 128},
 }
 OUTPUTS = 12  # of pre-training
 
