@@ -50,8 +50,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag(
     "--minutes",
     type=positive_float,
-    help="stop after this long, as after Ctrl-C, for machines that are lent for a while;"
-    " the same command goes on",
+    help="stop after this long, as after Ctrl-C, where a machine is lent for a while",
   )
   flag("--list", action="store_true", help="only list the tasks and what is finished")
   flag("--report", action="store_true", help="only write the report again")

@@ -36,8 +36,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Music(Task):
-  """What the generator makes: songs with stems ("songs") or mixes ("unlabeled")."""
+  """Songs with stems ("songs") or mixes ("unlabeled") that a command makes."""
 
+  command: str  # such as data_prep.synthetic
   flags: Values
 
 
@@ -174,8 +175,7 @@ def read_grid(file: Path) -> Grid:
 
 def _tasks(grid: Values) -> Iterator[Task]:
   """Yield the tasks; some come more than once."""
-  music = Music("songs", (), dict(grid["songs"]))
-  unlabeled = Music("unlabeled", (), dict(grid["unlabeled"]))
+  music, unlabeled = (_music(name, grid[name]) for name in ("songs", "unlabeled"))
   pretrains = {
     name: _pretrain(name, table, grid)
     for name, table in grid.get("pretrain", {}).items()
@@ -213,6 +213,11 @@ def _tasks(grid: Values) -> Iterator[Task]:
           table["count"],
           {"seconds": table["seconds"], "sample-rate": grid["songs"]["sample-rate"]},
         )
+
+
+def _music(name: str, table: Values) -> Music:
+  flags = {key: value for key, value in table.items() if key != "command"}
+  return Music(name, (), table.get("command", "data_prep.synthetic"), flags)
 
 
 def _pretrain(name: str, table: Values, grid: Values) -> tuple[Mixes, Pretrain]:

@@ -3,7 +3,8 @@
     --config=experiments/small_scale/training.py:pretrain-tiny
     --config=experiments/small_scale/training.py:finetune-tiny
 
-Sizes are tiny, small and medium. What a cell of the grid changes is set on the command line.
+Sizes are tiny, small and medium. What a cell of the grid changes is set on the command
+line.
 """
 
 from mixit_jax.errors import UserError

@@ -94,7 +94,7 @@ class Worker:
 
   def _music(self, task: Music) -> None:
     out = self.folder / task.name
-    self._run(task, ["data_prep.synthetic", f"--out={out}", *_flags(task.flags)])
+    self._run(task, [task.command, f"--out={out}", *_flags(task.flags)])
     (out / ".finished").touch()
 
   def _mixes(self, task: Mixes) -> None:
