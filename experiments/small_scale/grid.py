@@ -147,8 +147,8 @@ def read_grid(file: Path) -> Grid:
     raise UserError(f"{file} cannot be read: {error.strerror}") from error
   except ValueError as error:
     raise UserError(f"{file} is not valid TOML: {error}") from error
-  known = {"songs", "unlabeled", "shards", "arms", "pretrain", "finetune", "splitting"}
-  known |= {"tables"}
+  known = {"songs", "unlabeled", "shards", "arms", "pretrain", "finetune"}
+  known |= {"cells", "tables"}
   for key in grid:
     if key not in known:
       raise UserError(
@@ -187,32 +187,25 @@ def _tasks(grid: Values) -> Iterator[Task]:
     yield mixes
     yield pretrain
 
-  for table in grid.get("finetune", []):
-    for songs in table["songs"]:
-      for seed in table["seeds"]:
-        name = f"labels-{songs}-{seed}"
-        yield music
-        labels = Labels(name, ("songs",), songs, seed, dict(grid["shards"]))
-        yield labels
-        for arm in table["arms"]:
-          task = _finetune(grid, table, labels, arm)
-          if task.start:
-            yield from start(task.start)
-          yield task
-  for table in grid.get("splitting", []):
-    name = table["pretrain"]
-    for weights in table["weights"]:
-      for pairs in table["pairs"]:
-        yield from start(name)
-        yield Splitting(
-          f"splitting-{name}-{weights}-{pairs}",
-          (name,),
-          name,
-          str(weights),
-          pairs,
-          table["count"],
-          {"seconds": table["seconds"], "sample-rate": grid["songs"]["sample-rate"]},
-        )
+  for table in grid["cells"]:
+    if "arms" in table:
+      for count in table["songs"]:
+        for seed in table["seeds"]:
+          yield music
+          labels = Labels(
+            f"labels-{count}-{seed}", ("songs",), count, seed, dict(grid["shards"])
+          )
+          yield labels
+          for arm in table["arms"]:
+            task = _finetune(grid, table, labels, arm)
+            if task.start:
+              yield from start(task.start)
+            yield task
+    else:
+      for weights in table["weights"]:
+        for pairs in table["pairs"]:
+          yield from start(table["pretrain"])
+          yield _splitting(grid, table, str(weights), pairs)
 
 
 def _music(name: str, table: Values) -> Music:
@@ -233,13 +226,27 @@ def _pretrain(name: str, table: Values, grid: Values) -> tuple[Mixes, Pretrain]:
 def _finetune(grid: Values, table: Values, labels: Labels, arm: str) -> Finetune:
   settings = grid["arms"][arm]
   start = settings.get("from", "")
-  both = {**table, **settings}
+  both = {**grid.get("finetune", {}), **settings}
   config = {key: value for key, value in both.items() if "." in key}
   size = _size(table)
   name = f"{size}-{arm}-{labels.count}-{labels.seed}"
   needs = (labels.name, start) if start else (labels.name,)
   return Finetune(
     name, needs, arm, size, labels.count, labels.seed, labels.name, start, config
+  )
+
+
+def _splitting(grid: Values, table: Values, weights: str, pairs: str) -> Splitting:
+  start = table["pretrain"]
+  rate = grid["songs"]["sample-rate"]
+  return Splitting(
+    f"splitting-{start}-{weights}-{pairs}",
+    (start,),
+    start,
+    weights,
+    pairs,
+    table["count"],
+    {"seconds": table["seconds"], "sample-rate": rate},
   )
 
 

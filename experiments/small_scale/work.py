@@ -31,6 +31,7 @@ from mixit_jax.errors import UserError
 from mixit_jax.files import read_json
 from mixit_jax.lock import FolderLock, LockError
 
+SCORES = ("usdr_mdx", "usdr_per_channel", "csdr")  # of every stem, in dB
 TRAINING = Path(__file__).with_name("training.py")
 # One thread for each process: as many trainings as processors run beside each other.
 SINGLE = {
@@ -154,7 +155,9 @@ class Worker:
       "seconds": seconds,
       "valid": _validations(folder / "run"),
       "mixture": evaluation["mixture"]["usdr_mdx"],
-      "songs": evaluation["songs"],
+      "songs": [
+        {key: song[key] for key in ("name", *SCORES)} for song in evaluation["songs"]
+      ],
     }
     # Checkpoints of hundreds of cells would fill the disk; the scores stay.
     shutil.rmtree(folder / "run" / "checkpoints", ignore_errors=True)

@@ -25,13 +25,14 @@ against = "scratch"
 size = "tiny"
 mixes = 4
 steps = 2
-[[finetune]]
+[finetune]
+"run.steps" = 3
+[[cells]]
 size = "tiny"
 songs = [1, 2]
 seeds = [0]
 arms = ["scratch", "pretrained"]
-"run.steps" = 3
-[[splitting]]
+[[cells]]
 pretrain = "main"
 weights = [2]
 pairs = ["aligned"]
@@ -89,7 +90,7 @@ def test_the_grids_of_the_project_can_be_read(file):
     ('size = "tiny"\nmixes', 'size = "huge"\nmixes', "size 'huge' is not one of"),
     ("[songs]", "[song]", "unknown key song"),
     ('from = "main"', 'from = "other"', "other is missing"),
-    ('arms = ["scratch", "pretrained"]\n"run', 'arms = ["none"]\n"run', "none is miss"),
+    ('arms = ["scratch", "pretrained"]\n[[c', 'arms = ["no"]\n[[c', "no is missing"),
     ("mixes = 4", "", "mixes is missing"),
     ("[songs]", "[songs", "not valid TOML"),
   ],

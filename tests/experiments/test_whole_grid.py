@@ -43,14 +43,15 @@ steps = 4
 "run.steps_per_epoch" = 2
 "run.save_every" = 2
 "valid.examples" = 4
-[[finetune]]
+[finetune]
+"run.steps" = 2
+"run.steps_per_epoch" = 1
+[[cells]]
 size = "tiny"
 songs = [1]
 seeds = [0]
 arms = ["scratch", "pretrained"]
-"run.steps" = 2
-"run.steps_per_epoch" = 1
-[[splitting]]
+[[cells]]
 pretrain = "main"
 weights = [2, 4]
 pairs = ["independent", "halves"]
