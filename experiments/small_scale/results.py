@@ -10,6 +10,7 @@ from mixit_jax.errors import UserError
 from mixit_jax.files import read_json, write_json
 
 FORMAT = 1
+_DECIMALS = 4
 
 
 class Results:
@@ -51,8 +52,18 @@ class Results:
   def add(self, task: Task, measured: Mapping[str, Any]) -> None:
     """Add a row, and write the file."""
     with self._lock:
-      self.rows[task.name] = {"task": _plain(task), **measured}
+      row = {"task": _plain(task), **_rounded(dict(measured))}
+      self.rows[task.name] = row
       write_json(self.file, {"format": FORMAT, "rows": list(self.rows.values())})
+
+
+def _rounded(value: Any) -> Any:
+  """Round numbers at any depth: a ten-thousandth of a dB is fine enough."""
+  if isinstance(value, dict):
+    return {key: _rounded(item) for key, item in value.items()}
+  if isinstance(value, list):
+    return [_rounded(item) for item in value]
+  return round(value, _DECIMALS) if isinstance(value, float) else value
 
 
 def _plain(task: Task) -> dict[str, Any]:
