@@ -94,16 +94,23 @@ def specs(shardings: Any) -> Any:
   return jax.tree.map(lambda sharding: sharding.spec, shardings)
 
 
-def gather(tree: Any, shardings: Any) -> Any:
-  """Bring leaves whole to every device; within `jax.shard_map`."""
+def gather(tree: Any, shardings: Any, types: Any) -> Any:
+  """Bring leaves whole to every device; within `jax.shard_map`.
 
-  def whole(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+  Args:
+    tree: arrays.
+    shardings: of each.
+    types: in which each travels; what arrives has its own type again.
+  """
+
+  def whole(leaf: jax.Array, sharding: NamedSharding, dtype: str) -> jax.Array:
     axis = _divided_axis(sharding)
     if axis is None:
       return leaf
-    return lax.all_gather(leaf, "fsdp", axis=axis, tiled=True)
+    part = leaf.astype(dtype)
+    return lax.all_gather(part, "fsdp", axis=axis, tiled=True).astype(leaf.dtype)
 
-  return jax.tree.map(whole, tree, shardings)
+  return jax.tree.map(whole, tree, shardings, types)
 
 
 def average(tree: Any, shardings: Any) -> Any:

@@ -27,6 +27,9 @@ from mixit_jax.separator.ops.vectors import as_rank
 # Results of the matrix products: a policy may save them and recompute the rest.
 SAVED_PRODUCTS = ("expanded", "contracted", "qkv", "projected", ATTENDED)
 
+# Layers of the decoder without a nonlinearity between them.
+COMPOSED = ("expand", "hidden")
+
 
 class BSLocoformer(nn.Module):
   """The whole model.
@@ -93,6 +96,25 @@ def estimate_masks(
   """Compute the masks of a spectrogram with given parameters, see `BSLocoformer`."""
   masks = BSLocoformer(config).apply({"params": params}, spectrogram, dropout_keys)
   return cast(Array, masks)
+
+
+def types_in_use(config: SeparatorConfig, params: Any) -> Any:
+  """Return the type in which the model uses each parameter, a tree of names of types.
+
+  Norms and the two layers that are composed (`MaskDecoder`) are used in float32; the
+  other layers round their parameters to the type of the computation first.
+
+  Args:
+    config: settled for a platform.
+    params: parameters, or their layout.
+  """
+
+  def type_in_use(path: tuple[Any, ...], _: Any) -> str:
+    names = [key.key for key in path]
+    precise = any("norm" in name or name in COMPOSED for name in names)
+    return "float32" if precise else config.dtype
+
+  return jax.tree_util.tree_map_with_path(type_in_use, params)
 
 
 class BandSplit(nn.Module):
@@ -286,8 +308,8 @@ class MaskDecoder(nn.Module):
     if self.has_variable("params", "folded"):
       return BandwiseWeights(bands, dim, 4 * dim, name="folded")()
     # There is no nonlinearity between these two layers.
-    expand = BandwiseWeights(bands, dim, 4 * dim, name="expand")()
-    mix = BandwiseWeights(bands, 4 * dim, 4 * dim, name="hidden")()
+    expand = BandwiseWeights(bands, dim, 4 * dim, name=COMPOSED[0])()
+    mix = BandwiseWeights(bands, 4 * dim, 4 * dim, name=COMPOSED[1])()
     return composed(expand, mix)
 
 

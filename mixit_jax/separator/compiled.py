@@ -14,7 +14,7 @@ from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.devices.platforms import platform_of
 from mixit_jax.devices.start import standard_types
 from mixit_jax.separator import waveform
-from mixit_jax.separator.bs_locoformer import composed
+from mixit_jax.separator.bs_locoformer import COMPOSED, composed
 from mixit_jax.separator.config import SeparatorConfig
 
 # The result may not be computed yet; `np.asarray` waits for it.
@@ -65,7 +65,7 @@ def fold(params: Mapping[str, Any]) -> dict[str, Any]:
   Such parameters separate as before, but do not compose the layers for every batch.
   """
   decoder = dict(params["decoder"])
-  layers = (decoder.pop(name) for name in ("expand", "hidden"))
+  layers = (decoder.pop(name) for name in COMPOSED)
   weights = ((layer["kernel"], layer["bias"]) for layer in layers)
   with standard_types():
     kernel, bias = jax.jit(composed)(*weights)

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from mixit_jax.devices.mesh import BATCH_AXES, average, gather, specs, state_sharding
 from mixit_jax.devices.platforms import platform_of
+from mixit_jax.separator.bs_locoformer import types_in_use
 from mixit_jax.training.config import Config
 from mixit_jax.training.losses import Losses, example_keys
 from mixit_jax.training.objectives import Batch, Objective
@@ -31,8 +32,9 @@ def make_train_step(
 ) -> TrainStep:
   """Make the update of one step.
 
-  Every device computes the gradients of its own examples, with whole parameters; only
-  parameters and gradients travel between devices, in float32.
+  Every device computes the gradients of its own examples, with whole parameters. Only
+  parameters and gradients travel between devices: gradients in float32, parameters in
+  the type in which the model uses them, which changes no result.
 
   The batch is divided into `run.accumulation` parts whose mean gradient makes one
   update, so their number changes memory, not results. Dropout is drawn from (seed,
@@ -49,7 +51,9 @@ def make_train_step(
     Function of (state, batch) to the next state and metrics, each a scalar or [N].
   """
   frozen, run = config.frozen, config.run
-  update_if = _branch if platform_of(mesh) == "cpu" else _choose
+  platform = platform_of(mesh)
+  model = config.model.settled(platform)
+  update_if = _branch if platform == "cpu" else _choose
   dropout = max(config.model.dropout, config.model.attention_dropout) > 0
 
   def gradients(params: Params, batch: Batch) -> tuple[Params, dict[str, jax.Array]]:
@@ -68,7 +72,7 @@ def make_train_step(
     trainable_layout, _ = split_params(layout, frozen)
 
     def on_each_device(params: Params, batch: Batch) -> Any:
-      whole = gather(params, layout)
+      whole = gather(params, layout, types_in_use(model, params))
       grads, metrics = _accumulate(gradients, whole, batch, run.parts)
       return average(grads, trainable_layout), jax.lax.pmean(metrics, BATCH_AXES)
 

@@ -19,6 +19,7 @@ from mixit_jax.separator.bs_locoformer import (
   BSLocoformer,
   MaskDecoder,
   TFLocoformerBlock,
+  types_in_use,
 )
 from mixit_jax.separator.compiled import fold
 from mixit_jax.separator.config import SeparatorConfig
@@ -313,3 +314,28 @@ def test_the_type_of_the_computation_is_settled_by_the_platform(platform, dtype)
   assert TINY.settled(platform).dtype == "float32"
   with pytest.raises(ValueError, match="settled"):
     BSLocoformer(config).init(jax.random.key(0), jnp.zeros((1, 2, 4, 33)))
+
+
+def test_rounding_parameters_to_the_type_in_which_they_are_used_changes_no_bit():
+  config = dataclasses.replace(TINY, dtype="bfloat16")
+  params = waveform.init(config, jax.random.key(0))
+  # No gain or bias is a number that bfloat16 has.
+  params = jax.tree.map(lambda x: 1.001 * x + 1e-3, params)
+  mixture = noise(1, 2, 200)
+
+  @jax.jit
+  @jax.value_and_grad
+  def evaluate(params):
+    return jnp.sum(jnp.abs(waveform.separate(config, params, mixture)))
+
+  def rounded(types):
+    return jax.tree.map(lambda x, t: x.astype(t).astype(x.dtype), params, types)
+
+  types = types_in_use(config, params)
+  found = jax.tree.leaves(evaluate(rounded(types)))
+  expected = jax.tree.leaves(evaluate(params))
+  for one, other in zip(found, expected, strict=True):
+    np.testing.assert_array_equal(one, other)
+  # The types matter: all in bfloat16 is another model.
+  everything = rounded(jax.tree.map(lambda _: "bfloat16", types))
+  assert evaluate(everything)[0] != expected[0]
