@@ -12,6 +12,7 @@ _COLUMNS = 1600  # of both pictures
 _BANDS = 160  # rows of a spectrogram, equally far apart on a logarithmic axis
 _LOWEST_HZ = 40.0
 _RANGE_DB = 72.0  # shown below the loudest place of all tracks
+_SHADES = 64  # of a spectrogram: finer ones are noise that cannot be compressed
 _WINDOW_SECONDS = 0.09
 _SHORTEST_HOP = 16
 
@@ -117,7 +118,7 @@ def spectrogram_image(power: np.ndarray, loudest: float) -> Image.Image:
   """
   decibels = 10 * np.log10(np.maximum(power, 1e-20) / max(loudest, 1e-20))
   shown = np.clip(decibels / _RANGE_DB + 1, 0, 1)
-  image = Image.fromarray(np.round(shown[::-1] * 255).astype(np.uint8))
+  image = Image.fromarray(np.round(shown[::-1] * (_SHADES - 1)).astype(np.uint8))
   image.putpalette(_palette(_VIRIDIS).tobytes())
   return image
 
@@ -148,8 +149,8 @@ def _band_weights(sample_rate: int, size: int) -> np.ndarray:
 
 
 def _palette(colors: Sequence[str]) -> np.ndarray:
-  """Return 256 colors [256, 3] between some given in hexadecimal."""
+  """Return colors [shades, 3] between some given in hexadecimal."""
   given = np.array([list(bytes.fromhex(color)) for color in colors])
-  places = np.linspace(0, len(colors) - 1, 256)
+  places = np.linspace(0, len(colors) - 1, _SHADES)
   mixed = [np.interp(places, range(len(colors)), channel) for channel in given.T]
   return np.round(np.stack(mixed, axis=1)).astype(np.uint8)

@@ -25,14 +25,19 @@ SEGMENT_SECONDS = 10
 MARGIN_SECONDS = 0.05
 
 _BLOCK = 1 << 16  # frames encoded at once, see `mixit_jax.audio.writing`
-_LEVEL = 0.5  # of compression, about 160 kbit/s for stereo at 44.1 kHz
+_LEVEL = 0.6  # of compression, at most about 128 kbit/s for stereo at 44.1 kHz
 
 
 class Segments:
   """Writes audio that comes in blocks as segments."""
 
-  def __init__(self, folder: Path, sample_rate: int, length: int):
-    """Write L samples at a rate in Hz to `folder/0000.js` and so on."""
+  def __init__(self, folder: Path, sample_rate: int, num_channels: int, length: int):
+    """Write L samples at a rate in Hz to `folder/0000.js` and so on.
+
+    Raises:
+      UserError: Vorbis does not have the rate or the number of channels.
+    """
+    encode(np.zeros((num_channels, 1), np.float32), sample_rate)  # known at once
     self._folder = folder
     self._rate = sample_rate
     self._length = length
@@ -63,6 +68,9 @@ class Segments:
     self._held = held
 
   def _write(self, audio: np.ndarray) -> None:
+    # The encoder does not survive them.
+    if not np.isfinite(audio).all():
+      raise UserError("--page: the audio is not finite")
     tracks = [base64.b64encode(encode(track, self._rate)).decode() for track in audio]
     text = f"receiveSegment({self._number}, {json.dumps(tracks)});\n"
     (self._folder / f"{self._number:04}.js").write_text(text, "ascii")

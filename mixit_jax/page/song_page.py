@@ -3,33 +3,38 @@
 import base64
 import contextlib
 import dataclasses
-import html
-import json
 import math
 import os
 import shutil
-import string
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import quote
 
 import numpy as np
 
 from mixit_jax.audio.writing import AudioWriter, writing
 from mixit_jax.errors import UserError
 from mixit_jax.files import replacing, write_json
+from mixit_jax.page.document import (
+  PAGE,
+  asset,
+  check_page,
+  fill,
+  link,
+  script_safe,
+  shown,
+)
 from mixit_jax.page.pictures import Pictures, frequency_marks, spectrogram_image
 from mixit_jax.page.segments import MARGIN_SECONDS, SEGMENT_SECONDS, Segments
 
-PAGE = "index.html"
-PARTS = "page"  # folder beside it, with all that it shows and plays
+PARTS = "page"  # folder beside the page, with what it shows and plays
 SUMMARY = "summary.json"
 
 # "stem": what a separation is made of, its parts sum to the mixture. "rest": a mixture
 # without a stem.
-Kind = Literal["stem", "mixture", "reference", "rest"]
+Kind = Literal["mixture", "stem", "reference", "rest"]
+_KINDS: tuple[Kind, ...] = ("mixture", "stem", "reference", "rest")
+_COLORS = 8  # of tracks, beside that of mixtures
 
 
 class Fact(NamedTuple):
@@ -46,6 +51,11 @@ class Fact(NamedTuple):
   meaning: str = ""
 
 
+def decibels(value: float, sign: str = "-") -> str:
+  """Return a level as a text; with the sign "+" also positive ones have one."""
+  return f"{value:{sign}.1f} dB".replace("-", "\N{MINUS SIGN}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Track:
   """A track of a page.
@@ -53,11 +63,13 @@ class Track:
   Attributes:
     name: shown, and different for all tracks.
     kind: what it is.
+    of: name of the stem that a reference belongs to: it is shown below.
     file: to link, in the folder of the page or below; None to write one.
   """
 
   name: str
   kind: Kind
+  of: str = ""
   file: Path | None = None
 
 
@@ -70,7 +82,7 @@ class Captions:
     tracks: facts about tracks, by their names.
     by_energy: whether stems are sorted, the loudest first, as is right for outputs
       that have no names.
-    overview: path of the page that lists all songs; None if there is none.
+    overview: folder of the page that lists all songs; None if there is none.
   """
 
   song: Sequence[Fact] = ()
@@ -80,7 +92,11 @@ class Captions:
 
 
 class SongPage:
-  """Takes the audio of a song; see `song_page`."""
+  """Takes the audio of a song; see `song_page`.
+
+  Attributes:
+    captions: what is known of the song, up to the end.
+  """
 
   def __init__(
     self,
@@ -98,7 +114,7 @@ class SongPage:
     self._title, self._tracks = title, tracks
     self._rate, self._channels, self._length = sample_rate, num_channels, length
     self._writers = writers
-    self._segments = Segments(parts / "audio", sample_rate, length)
+    self._segments = Segments(parts / "audio", sample_rate, num_channels, length)
     self._pictures = [Pictures(sample_rate, num_channels, length) for _ in tracks]
 
   def add(self, block: np.ndarray) -> None:
@@ -120,48 +136,71 @@ class SongPage:
     for number, power in enumerate(powers):
       image = spectrogram_image(power, loudest)
       image.save(self._parts / f"{number:02}.png", optimize=True)
-    for name in ("style.css", "player.js"):
-      (self._parts / name).write_bytes(_asset(name))
     document = self._document()
-    first = next((t for t in document["tracks"] if t["kind"] == "mixture"), None)
     write_json(
       self._parts / SUMMARY,
       {key: document[key] for key in ("title", "seconds", "facts")}
-      | {"waveform": (first or document["tracks"][0])["waveform"]},
+      | {"waveform": document["tracks"][0]["waveform"]},
     )
-    return fill("index.html", title=shown(self._title), data=_script_safe(document))
+    return fill(
+      "song.html",
+      title=shown(self._title),
+      data=script_safe(document),
+      style=asset("style.css"),
+      script="\n".join(map(asset, ("theme.js", "player.js", "view.js"))),
+    )
 
   def _document(self) -> dict[str, Any]:
     captions = self.captions
     back = captions.overview and os.path.relpath(captions.overview, self._folder)
     waveforms = [pictures.waveform() for pictures in self._pictures]
     peak = max(float(np.abs(waveform).max()) for waveform in waveforms) or 1.0
-    tracks = [
-      self._track(number, waveform / peak) for number, waveform in enumerate(waveforms)
-    ]
-    order = ["mixture", "stem", "reference", "rest"]
-    tracks.sort(
-      key=lambda track: (
-        order.index(track["kind"]),
-        -self._pictures[track["channel"]].energy if captions.by_energy else 0,
-      )
-    )
+    order = self._order()
     return {
       "title": shown(self._title),
       "seconds": self._length / self._rate,
+      "rate": self._rate,
       "segment": SEGMENT_SECONDS,
       "margin": round(MARGIN_SECONDS * self._rate) / self._rate,
       "facts": [fact._asdict() for fact in captions.song],
-      "overview": None if back is None else link(back),
+      "overview": None if back is None else f"{link(back)}/{PAGE}",
       "marks": frequency_marks(self._rate),
-      "tracks": tracks,
+      "tracks": [
+        self._track(number, color, waveforms[number] / peak) for number, color in order
+      ],
     }
 
-  def _track(self, number: int, waveform: np.ndarray) -> dict[str, Any]:
+  def _order(self) -> list[tuple[int, int]]:
+    """Return the tracks as they are shown, with the color of each.
+
+    A reference follows its stem and has its color.
+    """
+    numbers = sorted(range(len(self._tracks)), key=self._rank)
+    places = {self._tracks[number].name: i for i, number in enumerate(numbers)}
+
+    def place(number: int) -> tuple[int, int]:
+      own = places[self._tracks[number].name]
+      return places.get(self._tracks[number].of, own), own
+
+    numbers.sort(key=place)
+    colors: dict[str, int] = {}
+    for number in numbers:
+      track = self._tracks[number]
+      if track.kind != "mixture":
+        used = len(set(colors.values()))
+        colors[track.name] = colors.get(track.of, used % _COLORS + 1)
+    return [(number, colors.get(self._tracks[number].name, 0)) for number in numbers]
+
+  def _rank(self, number: int) -> tuple[int, float]:
+    by_energy = self.captions.by_energy
+    kind = _KINDS.index(self._tracks[number].kind)
+    return kind, -self._pictures[number].energy if by_energy else number
+
+  def _track(self, number: int, color: int, waveform: np.ndarray) -> dict[str, Any]:
     track = self._tracks[number]
-    file = track.file or self._folder / PARTS / f"{track.name}.ogg"
+    file = track.file or self._folder / PARTS / _file_name(number)
     mean = self._pictures[number].energy / (self._length * self._channels)
-    level = f"{10 * math.log10(mean):.1f} dB" if mean > 1e-12 else "silent"
+    level = decibels(10 * math.log10(mean)) if mean > 1e-12 else "silent"
     facts = [
       *self.captions.tracks.get(track.name, ()),
       Fact("level", level, "Root mean square; full scale is 0 dB."),
@@ -169,6 +208,7 @@ class SongPage:
     return {
       "name": track.name,
       "kind": track.kind,
+      "color": color,
       "channel": number,
       "file": link(os.path.relpath(file, self._folder)),
       "picture": f"{PARTS}/{number:02}.png",
@@ -200,30 +240,27 @@ def song_page(
     what takes their audio. Its `captions` may be set before the end.
 
   Raises:
-    UserError: the folder is not writable, or the audio cannot be put on a page.
+    UserError: the folder is not writable, something else has the name of the page, or
+      the audio cannot be put on a page.
   """
   page, parts = folder / PAGE, folder / PARTS
   temporary = folder / f".{PARTS}.{os.getpid()}.tmp"
+  check_page(folder)
+  if parts.exists() and not (parts / SUMMARY).is_file():
+    raise UserError(f"{parts} is there already and is not of a page; move it away")
   try:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
       writers = {
         track.name: stack.enter_context(
-          writing(temporary / f"{track.name}.ogg", sample_rate, num_channels, length)
+          writing(temporary / _file_name(number), sample_rate, num_channels, length)
         )
-        for track in tracks
+        for number, track in enumerate(tracks)
         if track.file is None
       }
       song = SongPage(
-        temporary.parent,
-        temporary,
-        title,
-        tracks,
-        sample_rate,
-        num_channels,
-        length,
-        writers,
+        folder, temporary, title, tracks, sample_rate, num_channels, length, writers
       )
       yield song
     text = song.finish()
@@ -244,33 +281,8 @@ def is_page(folder: Path) -> bool:
   return (folder / PAGE).is_file() and (folder / PARTS / SUMMARY).is_file()
 
 
-def fill(name: str, **values: str) -> str:
-  """Return a document of this package with values; `data` and `body` are code."""
-  safe = {
-    key: value if key in ("data", "body") else html.escape(value)
-    for key, value in values.items()
-  }
-  return string.Template(_asset(name).decode()).substitute(safe)
-
-
-def shown(name: str | Path) -> str:
-  """Return a file name as text, where bytes that are no UTF-8 are replaced."""
-  return os.fsencode(name).decode("utf-8", "replace")
-
-
-def link(path: str | Path) -> str:
-  """Return a relative path as a URL."""
-  return quote(os.fsencode(Path(path).as_posix()))
-
-
-def _asset(name: str) -> bytes:
-  return resources.files("mixit_jax.page").joinpath(name).read_bytes()
-
-
-def _script_safe(document: Mapping[str, Any]) -> str:
-  """Return JSON that may stand between the tags of a script."""
-  text = json.dumps(document, separators=(",", ":"))
-  return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _file_name(number: int) -> str:
+  return f"{number:02}.ogg"
 
 
 def _packed(waveform: np.ndarray) -> str:
