@@ -76,8 +76,13 @@ def _separate(options: argparse.Namespace) -> None:
   members = [
     Member(_load(options, run), share) for run, share in zip(runs, shares, strict=True)
   ]
+  pages = None
+  if options.page:
+    from mixit_jax.inference.listening import pages_of
+
+    pages = pages_of(options.out, options.model, members[0].model)
   outcome = separate_files(
-    members, options.inputs, options.out, request, TerminalReport()
+    members, options.inputs, options.out, request, TerminalReport(), pages
   )
   if outcome.failures:
     total = len(outcome.folders) + len(outcome.failures)
@@ -115,7 +120,8 @@ def _evaluate(options: argparse.Namespace) -> None:
   _check_evaluate(options)
   for file in filter(None, (options.json, options.csv)):
     check_file_writable(file)
-  plan = _plan(options)
+  _check_page(options.page)
+  plan = _plan(options)._replace(pages=options.page)
   earlier = {}
   if options.json and not options.overwrite:
     earlier = earlier_results(options.json, plan.settings)
@@ -132,6 +138,11 @@ def _evaluate(options: argparse.Namespace) -> None:
   keep(evaluation)
   if options.csv:
     write_csv(options.csv, evaluation.to_csv())
+  if options.page:
+    from mixit_jax.page.overview import write_overview
+
+    judged = options.model or options.estimates
+    _log(f"listen: {write_overview(options.page, f'Scores of {judged.resolve().name}')}")
   if failed := evaluation.failed:
     total = len(failed) + len(evaluation.songs)
     raise UserError(f"{len(failed)} of {total} songs could not be scored")
@@ -162,6 +173,16 @@ def _plan(options: argparse.Namespace) -> Plan:
     raise UserError(f"--stems={options.stems}: {problem}")
   jobs = options.jobs or os.cpu_count() or 1
   return estimates_plan(options.estimates, options.songs, stems, jobs)
+
+
+def _check_page(folder: Path | None) -> None:
+  """Raise a UserError unless listening pages can be written."""
+  if folder is not None:
+    from mixit_jax.files import check_file_writable
+    from mixit_jax.page.document import PAGE, check_page
+
+    check_page(folder)
+    check_file_writable(folder / PAGE)
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -199,15 +220,17 @@ def _select_channels(options: argparse.Namespace) -> None:
   stems = _names(options.stems)
   if problem := name_problem(stems):
     raise UserError(f"--stems={options.stems}: {problem}")
+  _check_page(options.page)
   model = load(options.model, options.weights, options.precision)
   if not options.seconds * model.sample_rate > model.config.n_fft / 2:
     raise UserError(
       f"--seconds={options.seconds:g}: shorter than half a window of the model"
     )
+  songs = find_songs(options.songs, stems)
   selection = select_channels(
     model.separate_chunks,
     model.config,
-    find_songs(options.songs, stems),
+    songs,
     stems,
     options.seconds,
     batch=model.chunk_batch(round(options.seconds * model.sample_rate)),
@@ -216,6 +239,15 @@ def _select_channels(options: argparse.Namespace) -> None:
   print(selection_table(selection.to_dict()), flush=True)
   file = options.json or options.model / SELECTION_FILE
   write_selection(file, selection, model.card)
+  if options.page:
+    from mixit_jax.inference.listening import write_selection_pages
+    from mixit_jax.inference.report import TerminalReport
+
+    name = options.model.resolve().name
+    write_selection_pages(
+      model, songs, selection.to_dict(), options.page, name, TerminalReport()
+    )
+    _log(f"listen: {options.page / 'index.html'}")
 
 
 def _import_torch(options: argparse.Namespace) -> None:

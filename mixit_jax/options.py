@@ -125,6 +125,7 @@ Exit status: 0; 1 something was not separated; 2 wrong flags; 130 Ctrl-C.""",
   )
   add("--shares", metavar="X,Y", help="of RUN and each --also in the average [equal]")
   add("--overwrite", action="store_true", help="replace stems that are there [keep]")
+  add("--page", action="store_true", help="also write pages to listen, in DIR [no]")
   _chunk_options(parser)
 
 
@@ -170,6 +171,7 @@ two results differ. Exit status: 0; 1 a song could not be scored; 130 Ctrl-C."""
   )
   add("--csv", type=Path, metavar="FILE", help="write a row per song and stem [-]")
   add("--per-song", action="store_true", help="print a table of songs, too [no]")
+  _page_option(parser)
   add("--overwrite", action="store_true", help="forget what --json holds [go on]")
   add(
     "--jobs",
@@ -205,6 +207,7 @@ def _select_channels(commands: Commands) -> None:
   add(
     "--json", type=Path, metavar="FILE", help="result [RUN/channel_selection.json]"
   )
+  _page_option(parser)
 
 
 def _import_torch(commands: Commands) -> None:
@@ -377,6 +380,12 @@ def _precision_option(parser: argparse.ArgumentParser) -> None:
     choices=("float32", "bfloat16"),
     metavar="P",
     help="float32 or bfloat16 [as the model's configuration says]",
+  )
+
+
+def _page_option(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "--page", type=Path, metavar="DIR", help="write pages to listen to the songs [-]"
   )
 
 

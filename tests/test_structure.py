@@ -28,6 +28,7 @@ FLOORS = {
   "objectives": 2,
   "separator": 3,
   "data": 3,
+  "page": 3,
   "weights": 4,
   "evaluation": 4,
   "training": 5,

@@ -19,7 +19,16 @@ _SHORTEST_HOP = 16
 # Ten colors of viridis (Smith and van der Walt 2015), which people with any color
 # vision see in the same order, also in gray.
 _VIRIDIS = (
-  "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725".split()
+  "440154",
+  "482878",
+  "3e4989",
+  "31688e",
+  "26828e",
+  "1f9e89",
+  "35b779",
+  "6ece58",
+  "b5de2b",
+  "fde725",
 )
 
 

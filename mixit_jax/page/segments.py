@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 
 from mixit_jax.audio.stamps import without_stamps
+from mixit_jax.audio.writing import FASTEST_VORBIS
 from mixit_jax.errors import UserError, one_line
 
 SEGMENT_SECONDS = 10
@@ -31,13 +32,8 @@ _LEVEL = 0.6  # of compression, at most about 128 kbit/s for stereo at 44.1 kHz
 class Segments:
   """Writes audio that comes in blocks as segments."""
 
-  def __init__(self, folder: Path, sample_rate: int, num_channels: int, length: int):
-    """Write L samples at a rate in Hz to `folder/0000.js` and so on.
-
-    Raises:
-      UserError: Vorbis does not have the rate or the number of channels.
-    """
-    encode(np.zeros((num_channels, 1), np.float32), sample_rate)  # known at once
+  def __init__(self, folder: Path, sample_rate: int, length: int):
+    """Write L samples at a rate in Hz to `folder/0000.js` and so on."""
     self._folder = folder
     self._rate = sample_rate
     self._length = length
@@ -74,6 +70,16 @@ class Segments:
     tracks = [base64.b64encode(encode(track, self._rate)).decode() for track in audio]
     text = f"receiveSegment({self._number}, {json.dumps(tracks)});\n"
     (self._folder / f"{self._number:04}.js").write_text(text, "ascii")
+
+
+def check_audio(sample_rate: int, num_channels: int) -> None:
+  """Raise a UserError unless audio of this kind can be put on a page."""
+  if sample_rate > FASTEST_VORBIS:
+    raise UserError(
+      f"--page: audio at {sample_rate} Hz cannot be put on a page, at most at"
+      f" {FASTEST_VORBIS} Hz"
+    )
+  encode(np.zeros((num_channels, 1), np.float32), sample_rate)
 
 
 def encode(audio: np.ndarray, sample_rate: int) -> bytes:

@@ -25,7 +25,12 @@ from mixit_jax.page.document import (
   shown,
 )
 from mixit_jax.page.pictures import Pictures, frequency_marks, spectrogram_image
-from mixit_jax.page.segments import MARGIN_SECONDS, SEGMENT_SECONDS, Segments
+from mixit_jax.page.segments import (
+  MARGIN_SECONDS,
+  SEGMENT_SECONDS,
+  Segments,
+  check_audio,
+)
 
 PARTS = "page"  # folder beside the page, with what it shows and plays
 SUMMARY = "summary.json"
@@ -114,14 +119,12 @@ class SongPage:
     self._title, self._tracks = title, tracks
     self._rate, self._channels, self._length = sample_rate, num_channels, length
     self._writers = writers
-    self._segments = Segments(parts / "audio", sample_rate, num_channels, length)
+    self._segments = Segments(parts / "audio", sample_rate, length)
     self._pictures = [Pictures(sample_rate, num_channels, length) for _ in tracks]
 
   def add(self, block: np.ndarray) -> None:
     """Take the audio of all tracks [K, C, l], in order."""
-    for pictures, track, audio in zip(
-      self._pictures, self._tracks, block, strict=True
-    ):
+    for pictures, track, audio in zip(self._pictures, self._tracks, block, strict=True):
       pictures.add(audio)
       if writer := self._writers.get(track.name):
         writer.write(audio)
@@ -245,6 +248,7 @@ def song_page(
   """
   page, parts = folder / PAGE, folder / PARTS
   temporary = folder / f".{PARTS}.{os.getpid()}.tmp"
+  check_audio(sample_rate, num_channels)
   check_page(folder)
   if parts.exists() and not (parts / SUMMARY).is_file():
     raise UserError(f"{parts} is there already and is not of a page; move it away")
