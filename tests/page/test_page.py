@@ -17,7 +17,7 @@ from mixit_jax.errors import UserError
 from mixit_jax.page.overview import write_overview
 from mixit_jax.page.pictures import Pictures, frequency_marks
 from mixit_jax.page.segments import MARGIN_SECONDS, SEGMENT_SECONDS
-from mixit_jax.page.song_page import Fact, Track, song_page
+from mixit_jax.page.song_page import Captions, Fact, Track, song_page
 
 RATE = 8000
 STEMS = [Track("mixture", "mixture"), Track("a", "stem"), Track("b", "stem")]
@@ -99,7 +99,7 @@ def test_any_file_name_is_escaped_and_linked(tmp_path, name):
   file.write_bytes(b"")
   tracks = [Track(name, "stem", file=file)]
   facts = [Fact(name, name, name)]
-  write_page(folder, tracks, noise(1, 1, 50), RATE, title=name, song=facts)
+  write_page(folder, tracks, noise(1, 1, 50), RATE, title=name, captions=Captions(facts))
   write_overview(tmp_path, name)
   for page in (folder / "index.html", tmp_path / "index.html"):
     text = page.read_text("utf-8")
@@ -121,7 +121,7 @@ def test_outputs_are_sorted_by_energy_and_references_follow_their_stem(tmp_path)
   tracks = [Track(name, "stem") for name in "abc"]
   tracks += [Track("x", "reference", "c"), Track("mix", "mixture"), Track("y", "rest")]
   audio = noise(6, 1, RATE) * np.array([1, 3, 2, 1, 1, 1], np.float32)[:, None, None]
-  write_page(tmp_path, tracks, audio, RATE, by_energy=True)
+  write_page(tmp_path, tracks, audio, RATE, captions=Captions(by_energy=True))
   found = data_of(tmp_path)["tracks"]
   assert [track["name"] for track in found] == ["mix", "b", "c", "x", "a", "y"]
   colors = {track["name"]: track["color"] for track in found}
