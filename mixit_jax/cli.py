@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
   def command() -> None:
     # Doctor reports on the devices itself; others do without.
-    needless = options.command in ("doctor", "status", "completion")
+    needless = options.command in ("doctor", "status", "plot", "completion")
     if not needless and getattr(options, "model", True) is not None:
       from mixit_jax.devices.start import check_devices
 
@@ -293,6 +293,13 @@ def _status(options: argparse.Namespace) -> None:
   print(json.dumps(statuses, indent=2) if options.json else status_table(statuses))
 
 
+def _plot(options: argparse.Namespace) -> None:
+  from mixit_jax.plots.command import plot
+
+  for file in plot(options.sources, options.out, options.format):
+    _say(str(file))
+
+
 def _doctor(options: argparse.Namespace) -> None:
   from mixit_jax.doctor.command import diagnose, forecast
 
@@ -356,6 +363,7 @@ _COMMANDS = {
   "import-torch": _import_torch,
   "export": _export,
   "status": _status,
+  "plot": _plot,
   "doctor": _doctor,
   "completion": _completion,
 }

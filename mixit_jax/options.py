@@ -51,6 +51,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
   _import_torch(commands)
   _export(commands)
   _status(commands)
+  _plot(commands)
   _doctor(commands)
   _completion(commands)
   return parser
@@ -276,6 +277,32 @@ def _status(commands: Commands) -> None:
   add = parser.add_argument
   add("runs", nargs="+", type=Path, metavar="RUN", help="working directories of runs")
   add("--json", action="store_true", help="print a list of JSON objects instead [no]")
+
+
+def _plot(commands: Commands) -> None:
+  parser = _command(
+    commands,
+    "plot",
+    "draw training curves, channel selections and scores",
+    """Draw the training curves of runs, in one figure, and the channel selection of each;
+of files of evaluate --json the scores of all songs. Needs the extra `plot`.""",
+    "RUN|FILE... [OPTION...]",
+    "mixit-jax plot runs/pretrain runs/finetune scores.json --out=plots",
+  )
+  add = parser.add_argument
+  add(
+    "sources",
+    nargs="+",
+    type=Path,
+    metavar="RUN|FILE",
+    help="runs, files of evaluate --json and of select-channels --json",
+  )
+  add(
+    "--out", type=Path, default=Path("plots"), metavar="DIR", help="their folder [plots]"
+  )
+  add(
+    "--format", choices=("png", "svg"), default="png", metavar="F", help="png or svg [png]"
+  )
 
 
 def _doctor(commands: Commands) -> None:

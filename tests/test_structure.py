@@ -34,6 +34,7 @@ FLOORS = {
   "training": 5,
   "inference": 5,
   "doctor": 6,
+  "plots": 6,
   "main": 7,
   "cli": 7,
   "__main__": 8,

@@ -7,6 +7,7 @@
 const AHEAD = 2.5; // seconds scheduled in advance: timers of hidden tabs are slow
 const FADE = 0.006; // seconds in which sound begins or ends where it is cut
 const KEPT = 4; // segments
+const LEAD = 0.06; // seconds from a decision to the sound
 
 class Segments {
   constructor(folder, numTracks) {
@@ -145,21 +146,24 @@ class Player {
     this.rest = position;
     this.cursor = position; // what is scheduled next, and when it is heard
     this.cursorAt = null;
+    this.lead = LEAD;
     this.joined = false; // whether it follows what was scheduled last
     this.fill();
   }
 
   silence() {
     this.run += 1;
-    const now = this.context?.currentTime ?? 0;
-    for (const piece of this.pieces) {
-      for (const { source, fade } of piece.voices) {
-        fade.gain.cancelScheduledValues(now);
-        fade.gain.setTargetAtTime(0, now, FADE / 3);
-        source.stop(now + 3 * FADE);
-      }
-    }
+    for (const piece of this.pieces) this.mute(piece);
     this.pieces = [];
+  }
+
+  mute(piece) {
+    const now = this.context.currentTime;
+    for (const { source, fade } of piece.voices) {
+      fade.gain.cancelScheduledValues(now);
+      fade.gain.setTargetAtTime(0, now, FADE / 3);
+      source.stop(now + 3 * FADE);
+    }
   }
 
   // Schedule what will be heard within the next seconds.
@@ -202,7 +206,8 @@ class Player {
     const before = this.joined && begin === number * segment ? margin : 0;
     const after = end === border && end < seconds && !(looped && end === loop.end)
       ? margin : 0;
-    const earliest = this.context.currentTime + 0.03 + before;
+    const decided = performance.now();
+    const earliest = this.context.currentTime + this.lead + before;
     const at = Math.max(this.cursorAt ?? 0, earliest);
     const first = number * segment - (number ? margin : 0); // where the buffers begin
     const start = at - before;
@@ -222,7 +227,15 @@ class Player {
       source.start(start, begin - before - first, stop + after - start);
       return { source, fade };
     });
-    this.pieces.push({ begin, end, at, voices });
+    const piece = { begin, end, at, voices };
+    // What starts late starts at once, and not all tracks together: again, with more time.
+    const left = start - earliest + before + this.lead / 2;
+    if (performance.now() - decided > 1000 * left) {
+      this.mute(piece);
+      this.lead *= 2;
+      return;
+    }
+    this.pieces.push(piece);
     this.cursor = looped && end === loop.end ? loop.begin : end;
     this.joined = this.cursor === end;
     this.cursorAt = stop;
