@@ -26,7 +26,8 @@ def fill(name: str, **values: str) -> str:
     values: texts, which are escaped; `data`, `body`, `style` and `script` are code.
   """
   safe = {
-    key: value if key in _CODE else html.escape(shown(value)) for key, value in values.items()
+    key: value if key in _CODE else html.escape(shown(value))
+    for key, value in values.items()
   }
   return string.Template(asset(name)).substitute(safe)
 

@@ -16,6 +16,7 @@ from mixit_jax.training.telemetry import METRICS_FILE
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
 
 # What is drawn where at least one run reports it; the loss always is.
 _PANELS = {
@@ -23,7 +24,7 @@ _PANELS = {
   "improvement_db": "MixIT: dB better than trivial outputs",
   "usdr": "uSDR of validation songs in dB",
 }
-_SMOOTHED = 0.05  # of the reports of a run, averaged into its line
+_SMOOTHED = 0.1  # of the reports of a run, averaged into its line
 
 
 class Curve(NamedTuple):
@@ -63,7 +64,8 @@ def read_curves(run: Path) -> dict[tuple[str, str], Curve]:
     except (ValueError, KeyError, TypeError):
       continue  # torn by a kill, or being written
     for name, value in report.items():
-      if isinstance(value, int | float) and math.isfinite(value):
+      number = isinstance(value, int | float) and math.isfinite(value)
+      if number and name not in ("step", "time"):
         points.setdefault((group, name), []).append((step, value))
   if not any(name == "loss" for _, name in points):
     raise UserError(f"{file} holds no losses yet; let the run train a little")
@@ -86,16 +88,16 @@ def plot_curves(runs: Mapping[str, Path], file: Path) -> None:
     for value, title in _PANELS.items()
     if any(("valid", value) in found for found in curves.values()) or value == "loss"
   }
-  width = 1.2 + 4.2 * len(panels)
+  last = max(curve.steps[-1] for found in curves.values() for curve in found.values())
+  width = 1.2 + 3.6 * len(panels)
   with drawing(file, "Training", width, 3.7, len(panels)) as (figure, axes):
     for axis, (value, title) in zip(axes, panels.items(), strict=True):
       for number, found in enumerate(curves.values()):
         _draw(axis, found, value, color(number))
       axis.set_title(title)
       axis.set_xlabel("step")
-      axis.margins(x=0.02)
-    _legend(axes[0], list(curves))
-    del figure
+      axis.set_xlim(0, 1.02 * last)
+    _legend(figure, list(curves))
 
 
 def _draw(
@@ -103,14 +105,12 @@ def _draw(
 ) -> None:
   """Draw training thin, with its running mean, and validation with marks."""
   if value == "loss" and (train := found.get(("train", value))):
-    axis.plot(train.steps, train.values, color=shade, alpha=0.25, linewidth=0.8)
-    axis.plot(*_smoothed(train), color=shade, alpha=0.8, linewidth=1.2)
+    axis.plot(train.steps, train.values, color=shade, alpha=0.22, linewidth=0.8)
+    axis.plot(*_smoothed(train), color=shade, alpha=0.55, linewidth=1.1)
   if valid := found.get(("valid", value)):
-    line = "none" if value == "loss" else "-"
     axis.plot(
       valid.steps,
       valid.values,
-      line,
       color=shade,
       marker="o",
       markersize=4.5,
@@ -127,13 +127,13 @@ def _smoothed(curve: Curve) -> Curve:
   return Curve(curve.steps[half : len(curve.steps) - half], mean)
 
 
-def _legend(axis: Axes, names: Sequence[str]) -> None:
+def _legend(figure: Figure, names: Sequence[str]) -> None:
   from matplotlib.lines import Line2D
 
   handles = [Line2D([], [], color=color(i), label=name) for i, name in enumerate(names)]
   gray = "#6a6e78"
   handles += [
-    Line2D([], [], color=gray, linewidth=1.2, label="training, running mean"),
-    Line2D([], [], color=gray, marker="o", linestyle="none", label="validation"),
+    Line2D([], [], color=gray, alpha=0.55, linewidth=1.1, label="training, smoothed"),
+    Line2D([], [], color=gray, marker="o", markersize=4.5, label="validation"),
   ]
-  axis.legend(handles=handles, fontsize=8.5)
+  figure.legend(handles=handles, loc="outside upper right", ncols=6)

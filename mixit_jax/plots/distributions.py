@@ -14,6 +14,7 @@ from mixit_jax.plots.figures import GRAY, color, drawing
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
 
 _PANELS = {"usdr_mdx": "uSDR in dB", "csdr": "cSDR in dB"}
 
@@ -35,7 +36,7 @@ def plot_scores(evaluations: Mapping[str, Evaluation], file: Path) -> None:
   width = max(7.5, 2 * (0.9 + len(stems) * (0.24 * groups + 0.25)))
   most = max(len(found.songs) for found in evaluations.values())
   title = f"Scores of {'1 song' if most == 1 else f'{most} songs'}"
-  with drawing(file, title, width, 3.9, len(_PANELS)) as (_, axes):
+  with drawing(file, title, width, 3.9, len(_PANELS)) as (figure, axes):
     for axis, (score, label) in zip(axes, _PANELS.items(), strict=True):
       first = next(iter(evaluations.values()))
       _draw(axis, first, score, stems, 0, groups, "mixture", GRAY)
@@ -47,7 +48,7 @@ def plot_scores(evaluations: Mapping[str, Evaluation], file: Path) -> None:
       axis.tick_params(axis="x", length=0)
       axis.axhline(0, color="#b5b8be", linewidth=0.8, zorder=0)
       axis.set_title(f"{label} (bar: {CONVENTIONS[score]})")
-    _legend(axes[0], list(evaluations))
+    _legend(figure, list(evaluations))
 
 
 def _draw(
@@ -81,9 +82,11 @@ def _draw(
     axis.plot([x - half, x + half], [center, center], color=shade, linewidth=2.4)
 
 
-def _legend(axis: Axes, names: list[str]) -> None:
+def _legend(figure: Figure, names: list[str]) -> None:
   from matplotlib.patches import Patch
 
   handles = [Patch(color=GRAY, label="unprocessed mixture")]
   handles += [Patch(color=color(i), label=name) for i, name in enumerate(names)]
-  axis.legend(handles=handles, fontsize=8.5, handlelength=1, handleheight=1)
+  figure.legend(
+    handles=handles, loc="outside upper right", ncols=4, handlelength=1, handleheight=1
+  )

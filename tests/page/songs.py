@@ -9,7 +9,9 @@ import numpy as np
 from mixit_jax.page.song_page import Captions, song_page
 
 
-def write_page(folder, tracks, audio, rate, title="a song", block=30_011, captions=None):
+def write_page(
+  folder, tracks, audio, rate, title="a song", block=30_011, captions=None
+):
   """Write the page of a song whose audio [K, C, L] comes in blocks."""
   layout = rate, audio.shape[1], audio.shape[2]
   with song_page(folder, title, tracks, *layout) as page:

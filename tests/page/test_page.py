@@ -99,7 +99,9 @@ def test_any_file_name_is_escaped_and_linked(tmp_path, name):
   file.write_bytes(b"")
   tracks = [Track(name, "stem", file=file)]
   facts = [Fact(name, name, name)]
-  write_page(folder, tracks, noise(1, 1, 50), RATE, title=name, captions=Captions(facts))
+  write_page(
+    folder, tracks, noise(1, 1, 50), RATE, title=name, captions=Captions(facts)
+  )
   write_overview(tmp_path, name)
   for page in (folder / "index.html", tmp_path / "index.html"):
     text = page.read_text("utf-8")
@@ -108,8 +110,14 @@ def test_any_file_name_is_escaped_and_linked(tmp_path, name):
     assert text.count("</script>") == text.count("<script")
     assert "<b>" not in text
   (track,) = data_of(folder)["tracks"]
-  assert os.fsdecode(unquote(track["file"], errors="surrogateescape").encode(
-    "utf-8", "surrogateescape")) == file.name
+  assert (
+    os.fsdecode(
+      unquote(track["file"], errors="surrogateescape").encode(
+        "utf-8", "surrogateescape"
+      )
+    )
+    == file.name
+  )
   (link,) = re.findall(r'<li><a href="([^"]*)"', (tmp_path / "index.html").read_text())
   target = tmp_path / os.fsdecode(
     unquote(link, errors="surrogateescape").encode("utf-8", "surrogateescape")
@@ -157,9 +165,10 @@ def test_a_page_that_is_not_finished_leaves_the_one_before(tmp_path):
   audio = noise(3, 1, 200)
   write_page(tmp_path, STEMS, audio, RATE, title="before")
   files = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-  with pytest.raises(KeyboardInterrupt), song_page(
-    tmp_path, "new", STEMS, RATE, 1, 200
-  ) as page:
+  with (
+    pytest.raises(KeyboardInterrupt),
+    song_page(tmp_path, "new", STEMS, RATE, 1, 200) as page,
+  ):
     page.add(audio[..., :100])
     raise KeyboardInterrupt
   with pytest.raises(UserError, match="not finite"):
