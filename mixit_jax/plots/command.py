@@ -88,7 +88,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
   if len(set(parts)) < len(parts):
     parts = [path.parts[1:] for path in whole]
   for count in range(1, max(map(len, parts)) + 1):
-    names = [os.sep.join(part[-count:]) for part in parts]
+    names = [str(Path(*part[-count:])) for part in parts]
     if len(set(names)) == len(names):
       return names
   return [str(path) for path in whole]

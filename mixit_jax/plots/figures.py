@@ -93,7 +93,7 @@ def check_matplotlib() -> None:
   # It tells where its caches are, and that it searches fonts.
   logging.getLogger("matplotlib").setLevel(logging.ERROR)
   try:
-    import matplotlib  # noqa: ICN001
+    import matplotlib
     import matplotlib.figure  # noqa: F401
   except ImportError as error:
     raise UserError(missing_extra(error, "matplotlib", "plot", "plots")) from error

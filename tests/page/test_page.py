@@ -87,12 +87,11 @@ def test_equal_audio_gives_equal_pages(tmp_path):
       assert one == two, file
 
 
-NAMES = ['</script><b>&"', "a #?%41:é\n.wav", os.fsdecode(b"latin-1 \xe9")]
+NAMES = ['<script><b>&"', "a #?%41:é\n.wav", os.fsdecode(b"latin-1 \xe9")]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_file_name_is_escaped_and_linked(tmp_path, name):
-  name = name.replace("/", "⁄")
   folder = tmp_path / name
   folder.mkdir()
   file = folder / f"{name}.wav"
@@ -107,7 +106,7 @@ def test_any_file_name_is_escaped_and_linked(tmp_path, name):
     text = page.read_text("utf-8")
     shown = os.fsencode(name).decode("utf-8", "replace")
     assert f"<title>{html.escape(shown)}</title>" in text
-    assert text.count("</script>") == text.count("<script")
+    assert text.count("<script") == text.count("</script>")
     assert "<b>" not in text
   (track,) = data_of(folder)["tracks"]
   assert (
@@ -138,7 +137,7 @@ def test_outputs_are_sorted_by_energy_and_references_follow_their_stem(tmp_path)
   assert len({colors[name] for name in "abcy"}) == 4
   levels = [fact["value"] for track in found for fact in track["facts"]]
   expected = 20 * np.log10(audio[1].std())
-  assert levels[1] == f"{expected:.1f} dB".replace("-", "−")
+  assert levels[1] == f"{expected:.1f} dB".replace("-", "\N{MINUS SIGN}")
 
 
 def test_silence_has_a_page(tmp_path):
@@ -161,16 +160,19 @@ def test_what_is_no_page_is_never_replaced(tmp_path):
     write_page(tmp_path, STEMS, audio, RATE)
 
 
+def interrupt(folder, audio):
+  """Interrupt the making of a page."""
+  with song_page(folder, "new", STEMS, RATE, 1, 2 * audio.shape[2]) as page:
+    page.add(audio)
+    raise KeyboardInterrupt
+
+
 def test_a_page_that_is_not_finished_leaves_the_one_before(tmp_path):
   audio = noise(3, 1, 200)
   write_page(tmp_path, STEMS, audio, RATE, title="before")
   files = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-  with (
-    pytest.raises(KeyboardInterrupt),
-    song_page(tmp_path, "new", STEMS, RATE, 1, 200) as page,
-  ):
-    page.add(audio[..., :100])
-    raise KeyboardInterrupt
+  with pytest.raises(KeyboardInterrupt):
+    interrupt(tmp_path, audio[..., :100])
   with pytest.raises(UserError, match="not finite"):
     write_page(tmp_path, STEMS, audio * np.float32(np.nan), RATE)
   assert files == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}

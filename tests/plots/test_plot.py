@@ -13,6 +13,7 @@ from PIL import Image
 from mixit_jax.cli import main
 from mixit_jax.errors import UserError
 from mixit_jax.evaluation.results import Evaluation, SongResult
+from mixit_jax.evaluation.scores import SCORES
 from mixit_jax.files import nan_to_null, write_json
 from mixit_jax.plots.command import short_names
 from mixit_jax.plots.curves import read_curves
@@ -49,10 +50,7 @@ def write_scores(file, songs=6):
   results = []
   for number in range(songs):
     scores = {
-      kind: {
-        score: random.normal(6, 2, 2)
-        for score in ("usdr_mdx", "usdr_per_channel", "csdr")
-      }
+      kind: {score: random.normal(6, 2, 2) for score in SCORES}
       for kind in ("estimates", "mixture")
     }
     results.append(SongResult(f"song {number}", **scores, seconds=1.0))
