@@ -18,7 +18,7 @@ from mixit_jax.console import (
   write_any_text,
 )
 from mixit_jax.errors import UserError
-from mixit_jax.options import TORCH_OVERRIDES, flags_of, make_parser
+from mixit_jax.options import TORCH_OVERRIDES, flags_of, given, make_parser
 from mixit_jax.stems import STEMS, name_problem
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
   from mixit_jax.evaluation.song_scores import Plan
   from mixit_jax.inference.model import Model
 
-_DESCRIPTION = "Music source separation: separate recordings, score separations, pass models on."
+_DESCRIPTION = (
+  "Music source separation: separate recordings, score separations, pass models on."
+)
+
+
+# Flags that decide how a model separates.
+_OF_A_RUN = ("weights", "chunk", "hop", "window", "batch", "precision")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,16 +117,14 @@ def _evaluate(options: argparse.Namespace) -> None:
   from mixit_jax.evaluation.results import earlier_results, write_csv
   from mixit_jax.evaluation.song_scores import score_songs
   from mixit_jax.evaluation.tables import score_table, song_table
-  from mixit_jax.files import check_file_writable, write_json
+  from mixit_jax.files import write_json
   from mixit_jax.inference.report import TerminalReport
 
+  _check_outputs(options)
   if options.compare:
     _compare(options)
     return
   _check_evaluate(options)
-  for file in filter(None, (options.json, options.csv)):
-    check_file_writable(file)
-  _check_page(options.page)
   plan = _plan(options)._replace(pages=options.page)
   earlier = {}
   if options.json and not options.overwrite:
@@ -141,11 +145,26 @@ def _evaluate(options: argparse.Namespace) -> None:
   if options.page:
     from mixit_jax.page.overview import write_overview
 
-    judged = options.model or options.estimates
-    _log(f"listen: {write_overview(options.page, f'Scores of {judged.resolve().name}')}")
+    judged = (options.model or options.estimates).resolve().name
+    _log(f"listen: {write_overview(options.page, f'Scores of {judged}')}")
   if failed := evaluation.failed:
     total = len(failed) + len(evaluation.songs)
     raise UserError(f"{len(failed)} of {total} songs could not be scored")
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+  """Raise a UserError unless the files to write can be written, before any work."""
+  from mixit_jax.files import check_file_writable
+
+  files = [file for file in (options.json, options.csv) if file]
+  for file in files:
+    check_file_writable(file)
+  if len({file.resolve() for file in files}) < len(files):
+    raise UserError(f"--json and --csv are the same file: {options.csv}")
+  if options.page:
+    from mixit_jax.page.overview import check_overview
+
+    check_overview(options.page)
 
 
 def _check_evaluate(options: argparse.Namespace) -> None:
@@ -156,6 +175,8 @@ def _check_evaluate(options: argparse.Namespace) -> None:
     raise UserError("--songs is missing: the folder of songs with their references")
   if options.stems is not None and options.estimates is None:
     raise UserError("--stems is for --estimates; a run has names for its outputs")
+  if options.estimates is not None and (idle := given(options, _OF_A_RUN)):
+    raise UserError(f"--estimates separates nothing; it has no use for {idle[0]}")
   if options.jobs is not None and not 1 <= options.jobs <= 256:
     raise UserError(f"--jobs={options.jobs}: expected 1 to 256 songs at a time")
 
@@ -175,24 +196,15 @@ def _plan(options: argparse.Namespace) -> Plan:
   return estimates_plan(options.estimates, options.songs, stems, jobs)
 
 
-def _check_page(folder: Path | None) -> None:
-  """Raise a UserError unless listening pages can be written."""
-  if folder is not None:
-    from mixit_jax.files import check_file_writable
-    from mixit_jax.page.document import PAGE, check_page
-
-    check_page(folder)
-    check_file_writable(folder / PAGE)
-
-
 def _compare(options: argparse.Namespace) -> None:
   from mixit_jax.evaluation.comparison import compare
   from mixit_jax.evaluation.results import read_evaluation, write_csv
   from mixit_jax.evaluation.tables import comparison_table
-  from mixit_jax.files import check_file_writable, write_json
+  from mixit_jax.files import write_json
 
+  if idle := given(options, ("model", "songs", "estimates", "page", *_OF_A_RUN)):
+    raise UserError(f"--compare reads two files; it has no use for {', '.join(idle)}")
   for file in filter(None, (options.json, options.csv)):
-    check_file_writable(file)
     if file.exists() and not options.overwrite:
       raise UserError(f"{file} is there already; --overwrite replaces it")
   evaluations = [read_evaluation(file) for file in options.compare]
@@ -220,7 +232,10 @@ def _select_channels(options: argparse.Namespace) -> None:
   stems = _names(options.stems)
   if problem := name_problem(stems):
     raise UserError(f"--stems={options.stems}: {problem}")
-  _check_page(options.page)
+  if options.page:
+    from mixit_jax.page.overview import check_overview
+
+    check_overview(options.page)
   model = load(options.model, options.weights, options.precision)
   if not options.seconds * model.sample_rate > model.config.n_fft / 2:
     raise UserError(

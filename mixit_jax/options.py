@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mixit_jax.stems import STEMS
 from mixit_jax.version import __version__
 
-Commands = argparse._SubParsersAction  # type: ignore[type-arg]
+Commands = argparse._SubParsersAction
 
 # What the tensors of a PyTorch file may leave open.
 TORCH_OVERRIDES = ("n_heads", "n_groups", "num_channels", "n_fft", "hop", "sample_rate")
@@ -41,7 +41,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     description=description,
     formatter_class=Help,
     epilog="`mixit-jax COMMAND --help` tells more. Training is `python -m"
-    " mixit_jax.main --help`.\n\n  mixit-jax separate runs/finetune song.mp3 --out=stems",
+    " mixit_jax.main --help`.\n\nexample:\n"
+    "  mixit-jax separate runs/finetune song.mp3 --out=stems",
   )
   parser.add_argument("--version", action="version", version=__version__)
   commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -59,10 +60,26 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 def flags_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
   """Yield the flags and arguments of all commands."""
+  for command in _parsers(parser).values():
+    yield from command._actions
+
+
+def given(options: argparse.Namespace, names: Sequence[str]) -> list[str]:
+  """Return the flags among `names` whose values are not their defaults."""
+  parser = _parsers(make_parser(None))[options.command]
+  return [
+    "RUN" if name == "model" else f"--{name.replace('_', '-')}"
+    for name in names
+    if getattr(options, name) != parser.get_default(name)
+  ]
+
+
+def _parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+  """Return the parser of each command."""
   for action in parser._actions:
     if isinstance(action, argparse._SubParsersAction):
-      for command in action.choices.values():
-        yield from command._actions
+      return dict(action.choices)
+  return {}
 
 
 def _separate(commands: Commands) -> None:
@@ -88,7 +105,10 @@ Exit status: 0; 1 something was not separated; 2 wrong flags; 130 Ctrl-C.""",
   add("--out", type=Path, required=True, metavar="DIR", help="folder of the stems")
   add("--stems", metavar="A,B", help="write only these [all]")
   add(
-    "--minus", default="", metavar="A,B", help="also write the recording without each [-]"
+    "--minus",
+    default="",
+    metavar="A,B",
+    help="also write the recording without each [-]",
   )
   add(
     "--format",
@@ -205,9 +225,7 @@ def _select_channels(commands: Commands) -> None:
     "--seconds", type=float, default=6.0, metavar="S", help="length of the chunks [6]"
   )
   _precision_option(parser)
-  add(
-    "--json", type=Path, metavar="FILE", help="result [RUN/channel_selection.json]"
-  )
+  add("--json", type=Path, metavar="FILE", help="result [RUN/channel_selection.json]")
   _page_option(parser)
 
 
@@ -261,7 +279,9 @@ def _export(commands: Commands) -> None:
     metavar="F",
     help="safetensors, orbax, or torch for the paper's code [safetensors]",
   )
-  add("--scores", type=Path, metavar="FILE", help="of evaluate --json, for the card [-]")
+  add(
+    "--scores", type=Path, metavar="FILE", help="of evaluate --json, for the card [-]"
+  )
   _card_options(parser)
 
 
@@ -284,8 +304,8 @@ def _plot(commands: Commands) -> None:
     commands,
     "plot",
     "draw training curves, channel selections and scores",
-    """Draw the training curves of runs, in one figure, and the channel selection of each;
-of files of evaluate --json the scores of all songs. Needs the extra `plot`.""",
+    """Draw training curves of runs in one figure, the channel selection of each, and of
+files of evaluate --json the scores of all songs. Needs the extra `plot`.""",
     "RUN|FILE... [OPTION...]",
     "mixit-jax plot runs/pretrain runs/finetune scores.json --out=plots",
   )
@@ -297,19 +317,17 @@ of files of evaluate --json the scores of all songs. Needs the extra `plot`.""",
     metavar="RUN|FILE",
     help="runs, files of evaluate --json and of select-channels --json",
   )
-  add(
-    "--out", type=Path, default=Path("plots"), metavar="DIR", help="their folder [plots]"
-  )
-  add(
-    "--format", choices=("png", "svg"), default="png", metavar="F", help="png or svg [png]"
-  )
+  out = Path("plots")
+  add("--out", type=Path, default=out, metavar="DIR", help="their folder [plots]")
+  kinds = ("png", "svg")
+  add("--format", choices=kinds, default="png", metavar="F", help="png or svg [png]")
 
 
 def _doctor(commands: Commands) -> None:
   parser = _command(
     commands,
     "doctor",
-    "see whether this machine is ready, or with --config what a run will need",
+    "see whether this machine is ready, or what a run will need",
     """See whether this machine is ready: devices, decoding, a little training. With
 --config, compile the step of a run for its memory and hours; no data is read.""",
     "[--config=FILE[:NAME]] [--config.KEY=...] [OPTION...]",
@@ -348,8 +366,8 @@ def _completion(commands: Commands) -> None:
     commands,
     "completion",
     "let a shell complete commands and flags",
-    """Print a script that lets a shell complete commands, flags and their values. Put the
-line below into ~/.bashrc; for zsh, save the script as _mixit-jax in a folder of $fpath.""",
+    """Print a script that lets a shell complete commands, flags and their values. Put
+the line below into ~/.bashrc; for zsh, save the script as _mixit-jax in $fpath.""",
     "SHELL",
     'eval "$(mixit-jax completion bash)"',
   )

@@ -22,7 +22,7 @@ def erase_stamps(file: Path) -> None:
 
 
 def without_stamps(content: bytes) -> bytes:
-  """Return the content of a file that libsndfile wrote, depending on its audio alone."""
+  """Return the bytes of a file of libsndfile, made to depend on its audio alone."""
   changed = bytearray(content)
   _erase(changed)
   return bytes(changed)

@@ -105,7 +105,8 @@ def writing(
   sample_bytes = 8 if subtype == "DOUBLE" else 4
   if subtype == "VORBIS" and sample_rate > FASTEST_VORBIS:
     raise AudioError(
-      path, f"cannot write {sample_rate} Hz as Vorbis, which has {FASTEST_VORBIS} at most"
+      path,
+      f"cannot write {sample_rate} Hz as Vorbis, which has {FASTEST_VORBIS} at most",
     )
   if file_format == "WAV" and num_channels * length * sample_bytes > _WAV_BYTES:
     file_format = "RF64"

@@ -1,4 +1,4 @@
-"""Whole songs as streams: their stems and their mixture in blocks, in bounded memory."""
+"""Whole songs as streams: stems and mixture in blocks, in bounded memory."""
 
 import dataclasses
 from collections.abc import Generator, Mapping, Sequence
@@ -50,7 +50,9 @@ class StreamedSong:
     else:
       yield from (block.sum(axis=0) for block in self.reference_blocks())
 
-  def stacked(self, recordings: Sequence[Recording]) -> Generator[np.ndarray, None, None]:
+  def stacked(
+    self, recordings: Sequence[Recording]
+  ) -> Generator[np.ndarray, None, None]:
     """Yield recordings side by side [N, C, l], at the rate and length of the song."""
     streams = [self._blocks(recording) for recording in recordings]
     yield from (np.stack(blocks) for blocks in in_step(streams))

@@ -141,9 +141,7 @@ def song_chunks(
     yield references[..., start:stop], mixture[:, start:stop]
 
 
-def check_lengths(
-  folder: Path, lengths: Mapping[str, int], sample_rate: int
-) -> None:
+def check_lengths(folder: Path, lengths: Mapping[str, int], sample_rate: int) -> None:
   """Raise a UserError where lengths differ by more than encoders leave, 0.1 s.
 
   Args:

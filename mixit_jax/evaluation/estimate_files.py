@@ -75,13 +75,14 @@ def find_estimates(folder: Path, song: Path, stems: Sequence[str]) -> dict[str, 
       continue
     if missing := [stem for stem in stems if stem not in files]:
       raise UserError(
-        f"{place}: has no estimate of {', '.join(missing)}; --stems names those to score"
+        f"{place}: has no estimate of {', '.join(missing)}; --stems names those to"
+        " score"
       )
     return files
   wanted = ", ".join(f"{stem}.wav" for stem in stems)
   raise UserError(
-    f"{song.name}: no estimates; expected {folder / song.name} with {wanted} (or another"
-    " audio format)"
+    f"{song.name}: no estimates; expected {folder / song.name} with {wanted} (or"
+    " another audio format)"
   )
 
 

@@ -1,8 +1,9 @@
 """Intervals of summaries over songs, by the bootstrap.
 
-A summary of 50 songs would have come out differently with 50 others. The bootstrap draws
-as many songs with replacement many times; 95 % of the summaries lie in the interval
-(percentile method; Efron 1979). With fewer than about ten songs it is too narrow.
+A summary of 50 songs would have come out differently with 50 others. The bootstrap
+draws as many songs with replacement many times; 95 % of the summaries lie in the
+interval (percentile method; Efron 1979). With fewer than about ten songs it is too
+narrow.
 """
 
 import warnings

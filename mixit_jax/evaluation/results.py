@@ -100,7 +100,9 @@ class Evaluation:
     writer.writerow(["song", "stem", *names])
     for song in self.songs:
       for index, stem in enumerate(self.stems):
-        values = [getattr(song, kind)[score][index] for kind in kinds for score in SCORES]
+        values = [
+          getattr(song, kind)[score][index] for kind in kinds for score in SCORES
+        ]
         cells = ["" if math.isnan(value) else f"{value:.4f}" for value in values]
         writer.writerow([song.name, stem, *cells])
     return text.getvalue()
@@ -168,7 +170,9 @@ def read_evaluation(file: Path) -> Evaluation:
   """
   document = read_json(file)
   try:
-    stems = tuple(name for name in document["estimates"]["usdr_mdx"] if name != "average")
+    stems = tuple(
+      name for name in document["estimates"]["usdr_mdx"] if name != "average"
+    )
     songs = tuple(_read_song(song, stems) for song in document["songs"])
     return Evaluation(
       stems,

@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from mixit_jax.errors import UserError
+
 Convention = Literal["mdx", "per_channel"]
 
 # Names of all scores of a song, in the order of the tables.
@@ -120,7 +122,8 @@ class StreamedScores:
       estimates: estimated stems [N, C, l].
 
     Raises:
-      ValueError: the shapes do not fit, or samples are not finite.
+      ValueError: the shapes do not fit.
+      UserError: samples are not finite.
     """
     _check_shapes(references, estimates)
     start = 0
@@ -139,7 +142,8 @@ class StreamedScores:
     Call it once, at the end.
 
     Raises:
-      ValueError: samples are not finite, or there are none.
+      ValueError: there are no samples.
+      UserError: samples are not finite.
     """
     whole = len(self._frames)
     if self._held_length:
@@ -165,7 +169,7 @@ class StreamedScores:
     length = references.shape[-1]
     energies = _frame_energies(references, estimates, range(0, length, length))
     if not (np.isfinite(energies.reference) & np.isfinite(energies.error)).all():
-      raise ValueError("references or estimates hold samples that are not finite")
+      raise UserError("references or estimates hold samples that are not finite")
     return energies
 
 

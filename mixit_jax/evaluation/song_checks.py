@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# The mixture of a song in 16 bits differs from the sum of its stems by less than -70 dB,
-# that of lossy files by about -20 dB. One sample of delay makes -15 to -30 dB.
+# The mixture of a song in 16 bits differs from the sum of its stems by less than
+# -70 dB, that of lossy files by about -20 dB. One sample of delay makes -15 to -30 dB.
 MIXTURE_ERROR_DB = -30.0
 # A stem counts as sounding above this, as in channel selection and fine-tuning.
 SOUNDING_DB = -60.0

@@ -119,7 +119,9 @@ def score_songs(
   for folder, result in _each(plan, waiting, report):
     if isinstance(result, SongResult):
       results[folder.name] = result
-      report.warn(f"{folder.name}: {_mean_usdr(result)} ({len(results)} of {len(names)})")
+      report.warn(
+        f"{folder.name}: {_mean_usdr(result)} ({len(results)} of {len(names)})"
+      )
       for warning in result.warnings:
         report.warn(f"{folder.name}: {warning}")
     else:
@@ -127,8 +129,9 @@ def score_songs(
       report.warn(f"{folder.name}: not scored: {failed[folder.name]}")
     written(now())
   if not results:
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-    raise UserError(f"no song can be scored: {reasons}")
+    # Every reason was told when it was found.
+    only = f": {next(iter(failed.values()))}" if len(names) == 1 else ""
+    raise UserError(f"none of {len(names)} songs can be scored{only}")
   return now()
 
 
@@ -168,10 +171,7 @@ def score_song(
       )
     ]
     for estimate, references, mixture in in_step(streams):
-      try:
-        scores.add(references, estimate)
-      except ValueError as error:
-        raise UserError(f"its estimates cannot be scored: {error}") from error
+      scores.add(references, estimate)
       unprocessed.add(references, np.broadcast_to(mixture, references.shape))
       checks.add(references, mixture)
       if page is not None:
@@ -237,9 +237,11 @@ def _each(
       running = {threads.submit(work, folder): folder for folder in folders}
       for future in as_completed(running):
         error = future.exception()
-        if error is not None and not isinstance(error, UserError | OSError | MemoryError):
+        if error is not None and not isinstance(
+          error, UserError | OSError | MemoryError
+        ):
           raise error
-        yield running[future], error or future.result()  # type: ignore[misc]
+        yield running[future], error or future.result()
     finally:
       stop.set()
       for future in running:

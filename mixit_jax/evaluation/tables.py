@@ -97,7 +97,9 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
   ]
   for which in ("first", "second"):
     if only := comparison[f"only_{which}"]:
-      lines.append(f"{_songs(len(only))} in the {which} only, left out: {_listed(only)}")
+      lines.append(
+        f"{_songs(len(only))} in the {which} only, left out: {_listed(only)}"
+      )
   return "\n".join(lines)
 
 
@@ -108,7 +110,9 @@ def _songs_line(evaluation: Mapping[str, Any]) -> str:
   counted = _songs(scored) if scored == total else f"{scored} of {_songs(total)}"
   parts = [f"{counted}; uSDR: mean over songs, cSDR: median"]
   parts.append(
-    "intervals by the bootstrap over songs" if scored > 1 else "no intervals of one song"
+    "intervals by the bootstrap over songs"
+    if scored > 1
+    else "no intervals of one song"
   )
   return "; ".join(parts)
 
@@ -127,7 +131,9 @@ def _missing_lines(evaluation: Mapping[str, Any]) -> list[str]:
       )
   frames = max(counts["csdr"].values())
   if frames < scored:
-    where = "no song has" if frames == 0 else f"{scored - frames} of {scored} songs lack"
+    where = (
+      "no song has" if frames == 0 else f"{scored - frames} of {scored} songs lack"
+    )
     lines.append(f"cSDR needs seconds in which every stem sounds: {where} any")
   for name, reason in evaluation["failed"].items():
     lines.append(f"not scored, and left out: {name}: {reason}")

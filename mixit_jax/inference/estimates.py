@@ -12,11 +12,11 @@ import numpy as np
 from mixit_jax.audio.channels import downmix_matrix
 from mixit_jax.audio.recording import Recording
 from mixit_jax.audio.resampling import resample_blocks, resampled_length
+from mixit_jax.audio.streams import delayed, fitted, in_step
 from mixit_jax.data.ahead import ahead
 from mixit_jax.errors import UserError
 from mixit_jax.inference.model import Model
 from mixit_jax.inference.request import Request
-from mixit_jax.audio.streams import delayed, fitted, in_step
 
 # The longest shift: more than a window of any model, less than a rhythm.
 _SHIFT_SECONDS = 0.5

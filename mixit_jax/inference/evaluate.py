@@ -55,9 +55,7 @@ def model_plan(model: Model, songs: Path, jobs: int = 1) -> Plan:
     )
   stems = model.stems
 
-  def opened(
-    folder: Path,
-  ) -> tuple[StreamedSong, Generator[np.ndarray, None, None]]:
+  def opened(folder: Path) -> tuple[StreamedSong, Generator[np.ndarray, None, None]]:
     song = open_song(folder, stems, model.sample_rate, model.config.num_channels)
     return song, model.separate_blocks(ahead(song.mixture_blocks()), song.length)
 

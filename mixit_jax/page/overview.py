@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixit_jax.errors import UserError
-from mixit_jax.files import read_json, write_text
+from mixit_jax.files import check_file_writable, read_json, write_text
 from mixit_jax.page.document import PAGE, asset, check_page, fill, link
 from mixit_jax.page.song_page import PARTS, SUMMARY
 
@@ -48,6 +48,12 @@ def write_overview(root: Path, title: str) -> Path | None:
   )
   write_text(root / PAGE, text)
   return root / PAGE
+
+
+def check_overview(root: Path) -> None:
+  """Raise a UserError unless the pages of songs and their list can be written."""
+  check_page(root)
+  check_file_writable(root / PAGE)
 
 
 def _card(root: Path, folder: Path, summary: Path) -> str:

@@ -15,7 +15,16 @@ from evaluation.song_files import RATE, STEMS
 
 from mixit_jax.audio.files import write_audio
 from mixit_jax.cli import main
+from mixit_jax.errors import UserError
 from mixit_jax.evaluation.scores import SCORES, StreamedScores, csdr, usdr
+
+# Processes in the background of a shell ignore Ctrl-C, and hand that on to tests.
+COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from mixit_jax.cli import main
+sys.exit(main())
+"""
 
 
 def evaluate(*flags):
@@ -42,6 +51,20 @@ def test_scores_of_blocks_are_those_of_the_whole_song(songs, length, block):
   }
   for score in SCORES:
     np.testing.assert_allclose(found[score], expected[score], atol=1e-9)
+
+
+@pytest.mark.parametrize("place", [0, RATE + 1])  # in a whole second, in the last
+def test_scores_of_what_is_not_finite_are_refused(songs, place):
+  references, estimates = songs.add("a", length=RATE + 2)
+  estimates[0, 0, place] = np.nan
+
+  def score():
+    streamed = StreamedScores(RATE)
+    streamed.add(references, estimates)
+    streamed.scores()
+
+  with pytest.raises(UserError, match="not finite"):
+    score()
 
 
 def test_every_song_and_stem_is_scored_without_a_model(songs, tmp_path, capsys):
@@ -133,7 +156,9 @@ def test_silence_is_said_in_words(songs, tmp_path, capsys):
   assert "cSDR needs seconds in which every stem sounds: no song has any" in shown
   result = scored(file)
   assert result["silent"] == ["vocals"]
-  values = [result["estimates"]["usdr_mdx"][stem] for stem in ("bass", "drums", "other")]
+  values = [
+    result["estimates"]["usdr_mdx"][stem] for stem in ("bass", "drums", "other")
+  ]
   assert result["estimates"]["usdr_mdx"]["average"] == pytest.approx(np.mean(values))
   assert result["intervals"]["usdr_mdx"]["drums"] == [None, None]
 
@@ -209,7 +234,7 @@ def test_a_signal_ends_an_evaluation_and_keeps_what_is_scored(songs, tmp_path, n
   for seed in range(40):
     songs.add(f"song {seed:02d}", seed, length=20 * RATE)
   file = tmp_path / "s.json"
-  command = [sys.executable, "-m", "mixit_jax", "evaluate", *songs.flags, "--jobs=1"]
+  command = [sys.executable, "-c", COMMAND, "evaluate", *songs.flags, "--jobs=1"]
   process = subprocess.Popen(
     [*command, f"--json={file}"],
     stderr=subprocess.PIPE,
@@ -241,7 +266,10 @@ def test_a_signal_ends_an_evaluation_and_keeps_what_is_scored(songs, tmp_path, n
     (["--estimates=SONGS/../empty", "--songs=SONGS"], "a: no estimates; expected"),
     (["run", "--songs=SONGS", "--stems=a"], "--stems is for --estimates"),
     (["--estimates=ESTIMATES", "--songs=SONGS", "--json=SONGS"], "a folder has this"),
+    (["--estimates=ESTIMATES", "--songs=SONGS", "--hop=1"], "no use for --hop"),
+    (["--estimates=ESTIMATES", "--songs=SONGS", "--json=a", "--csv=a"], "same file"),
     (["--compare", "nowhere.json", "x.json"], "nowhere.json cannot be read"),
+    (["run", "--compare", "a.json", "b.json"], "no use for RUN"),
   ],
 )
 def test_mistakes_end_with_one_line(songs, flags, words, capsys):

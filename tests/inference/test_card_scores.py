@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mixit_jax.errors import UserError
-from mixit_jax.inference.card_scores import card_scores
 from mixit_jax.evaluation.results import Evaluation, SongResult
 from mixit_jax.evaluation.scores import SCORES
+from mixit_jax.inference.card_scores import card_scores
 from mixit_jax.inference.exporting import export
 from mixit_jax.weights.folder import load_description
 
