@@ -103,6 +103,8 @@ def separation_page(
     Fact("channels", channels or str(layout.num_channels)),
   ]
   title = tags.get("title") or folder.name
+  if title == MIXTURE:  # as in MUSDB, where the folder has the name
+    title = recording.path.parent.name
   with song_page(
     folder, title, [*tracks, Track(_mixture_name(results), "mixture")], *layout
   ) as page:

@@ -43,7 +43,10 @@ def plot(sources: Sequence[Path], out: Path, kind: str = "png") -> list[Path]:
   selections: dict[str, Mapping[str, Any]] = {}
   for name, run in runs.items():
     if (run / SELECTION_FILE).is_file():
-      selections[name] = read_json(run / SELECTION_FILE)
+      document = read_json(run / SELECTION_FILE)
+      # Fine-tuning keeps that of the run which it began with.
+      if not any(_same(document, other) for other in selections.values()):
+        selections[name] = document
   for source in sources:
     if source.is_dir():
       continue
@@ -70,6 +73,10 @@ def plot(sources: Sequence[Path], out: Path, kind: str = "png") -> list[Path]:
     files.append(out / f"scores.{kind}")
     plot_scores(evaluations, files[-1])
   return files
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+  return all(one.get(key) == other.get(key) for key in ("stems", "outputs", "votes"))
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

@@ -15,7 +15,7 @@ def plot_selection(document: Mapping[str, Any], name: str, file: Path) -> None:
 
   Args:
     document: what `mixit-jax select-channels` writes.
-    name: of the model.
+    name: of the run or the file.
     file: to write.
 
   Raises:
@@ -31,7 +31,7 @@ def plot_selection(document: Mapping[str, Any], name: str, file: Path) -> None:
     raise UserError(f"{name}: holds no channel selection") from error
   count = votes.shape[1]
   width = 2.4 + 0.55 * max(count, 6)
-  title = f"Votes of song chunks for the outputs of {name}"
+  title = f"Channel selection of {name}: votes of song chunks"
   with drawing(file, title, width, 1.5 + 0.5 * len(stems)) as (figure, (axis,)):
     most = max(int(votes.max()), 1)
     image = axis.imshow(votes, cmap="Blues", vmin=0, vmax=most, aspect="auto")

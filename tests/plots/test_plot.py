@@ -77,6 +77,7 @@ def test_runs_scores_and_selections_become_figures(tmp_path, capsys, monkeypatch
   one = write_run(tmp_path / "runs/one", improvement_db=1.0)
   two = write_run(tmp_path / "runs/two", usdr=5.0)
   write_votes(one / "channel_selection.json")
+  write_votes(two / "channel_selection.json")  # the same: drawn once
   files = [write_scores(tmp_path / "a.json"), write_scores(tmp_path / "b.json", 2)]
   out = tmp_path / "deep/plots"
   sources = list(map(str, [one, two, *files]))
