@@ -60,7 +60,7 @@ def _erase_serial_numbers(content: mmap.mmap | bytearray) -> None:
     serial = slice(position + _SERIAL, position + _SERIAL + 4)
     # The checksum is linear: it changes by that of the difference, which is the old
     # number at its place and zeros everywhere else.
-    change = _checksum(content[serial], end - serial.stop)
+    change = _checksum(bytes(content[serial]), end - serial.stop)
     content[serial] = bytes(4)
     place = position + _CHECKSUM
     (old,) = struct.unpack_from("<I", content, place)

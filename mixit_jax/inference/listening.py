@@ -190,14 +190,15 @@ def write_selection_pages(
         np.concatenate([parts[0][None], *parts[1:]])
         for parts in in_step([mixture, estimates, reference])
       )
-      _hear(blocks, page.add, lambda samples, s=song: advance(samples / s.sample_rate))
+      _hear(blocks, page.add, advance, song.sample_rate)
   write_overview(root, f"Outputs of {name}")
 
 
 def _hear(
   blocks: Iterator[np.ndarray],
   take: Callable[[np.ndarray], None],
-  advance: Callable[[int], object],
+  advance: Callable[[float], object],
+  sample_rate: int,
 ) -> None:
   """Put blocks on a page in another thread, while the next ones are made."""
 
@@ -207,7 +208,7 @@ def _hear(
 
   with closing(one_ahead(heard, blocks)) as done:
     for samples in done:
-      advance(samples)
+      advance(samples / sample_rate)
 
 
 def _mixture_name(results: Mapping[str, Path]) -> str:

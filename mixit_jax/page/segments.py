@@ -11,6 +11,8 @@ more memory than a short one.
 import base64
 import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,10 @@ class Segments:
     # The encoder does not survive them.
     if not np.isfinite(audio).all():
       raise UserError("--page: the audio is not finite")
-    tracks = [base64.b64encode(encode(track, self._rate)).decode() for track in audio]
+    # Encoding takes most of the time of a page.
+    with ThreadPoolExecutor(os.cpu_count(), "encode") as threads:
+      encoded = threads.map(lambda track: encode(track, self._rate), audio)
+      tracks = [base64.b64encode(content).decode() for content in encoded]
     text = f"receiveSegment({self._number}, {json.dumps(tracks)});\n"
     (self._folder / f"{self._number:04}.js").write_text(text, "ascii")
 

@@ -40,13 +40,13 @@ def plot(sources: Sequence[Path], out: Path, kind: str = "png") -> list[Path]:
   names = dict(zip(sources, short_names(sources), strict=True))
   runs = {names[source]: source for source in sources if source.is_dir()}
   scores: dict[str, Path] = {}
-  selections: dict[str, Mapping[str, Any]] = {}
+  selections: dict[str, dict[str, Any]] = {}
   for name, run in runs.items():
     if (run / SELECTION_FILE).is_file():
-      document = read_json(run / SELECTION_FILE)
+      selection = read_json(run / SELECTION_FILE)
       # Fine-tuning keeps that of the run which it began with.
-      if not any(_same(document, other) for other in selections.values()):
-        selections[name] = document
+      if not any(_same(selection, other) for other in selections.values()):
+        selections[name] = selection
   for source in sources:
     if source.is_dir():
       continue
@@ -66,9 +66,9 @@ def plot(sources: Sequence[Path], out: Path, kind: str = "png") -> list[Path]:
   if runs:
     files.append(out / f"curves.{kind}")
     plot_curves(runs, files[-1])
-  for name, document in selections.items():
+  for name, selection in selections.items():
     files.append(out / f"selection-{name.replace(os.sep, '-')}.{kind}")
-    plot_selection(document, name, files[-1])
+    plot_selection(selection, name, files[-1])
   if evaluations:
     files.append(out / f"scores.{kind}")
     plot_scores(evaluations, files[-1])
