@@ -28,10 +28,10 @@ from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.devices.platforms import platform_of
 from mixit_jax.devices.targets import describe
 from mixit_jax.doctor.collectives import collectives
-from mixit_jax.doctor.forecast import TooLargeError, compile_step
+from mixit_jax.doctor.forecast import compile_step
 from mixit_jax.errors import UserError
 from mixit_jax.files import replacing, write_json
-from mixit_jax.training.fitting import fit
+from mixit_jax.training.fitting import TooLargeError, fit
 from mixit_jax.training.objectives import make_objective
 
 SIZES = ("small", "medium", "large")
