@@ -48,7 +48,11 @@ def compiled_step(**choices: Any) -> Program:
 
 def train_step(**choices: Any) -> Task:
   """Take pre-training steps on noise; see `pretraining`."""
-  program = compiled_step(**choices)
+  return steps(compiled_step(**choices))
+
+
+def steps(program: Program) -> Task:
+  """Take the steps of a compiled program on noise."""
   state = jax.tree.map(
     lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding), program.state
   )
