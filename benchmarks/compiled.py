@@ -74,9 +74,7 @@ def main() -> None:
     model={"remat": options.remat, "scan_blocks": not options.unrolled},
     run={"batch": options.batch},
   )
-  program = compile_step(
-    make_objective(config, mesh), mesh, target.memory, target.options
-  )
+  program = compile_step(make_objective(config, mesh), mesh, target)
   print(f"peak memory {program.memory().total / 2**30:.2f} GiB")
   costs = spent(program.step.as_text() or "", platform_of(mesh) == "tpu")
   unit, scale = ("M cycles", 1e6) if platform_of(mesh) == "tpu" else ("GiB", 2**30)

@@ -107,9 +107,7 @@ def measure(name: str, stage: str, size: str) -> Row:
     "jax_optimization_level", "O0" if platform_of(mesh) == "tpu" else "UNKNOWN"
   )
   try:
-    program = compile_step(
-      make_objective(config, mesh), mesh, target.memory, target.options
-    )
+    program = compile_step(make_objective(config, mesh), mesh, target)
   except TooLargeError:
     return row | _facts(begun) | {"fits": False}
   memory = program.memory()

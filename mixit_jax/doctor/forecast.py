@@ -1,7 +1,6 @@
 """What a run needs: memory of each device, operations and hours, before it begins."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from jax.sharding import Mesh
 from mixit_jax.audio.pcm import PCM_SCALE
 from mixit_jax.devices import memory
 from mixit_jax.devices.platforms import platform_of
+from mixit_jax.devices.targets import Target
 from mixit_jax.errors import UserError
 from mixit_jax.separator.costs import step_flops
 from mixit_jax.training.config import Config
@@ -185,18 +185,14 @@ class Program:
 
 
 def compile_step(
-  objective: Objective,
-  mesh: Mesh,
-  available: int | None = None,
-  options: Mapping[str, Any] | None = None,
+  objective: Objective, mesh: Mesh, target: Target | None = None
 ) -> Program:
   """Compile the step that a run would take, from shapes alone.
 
   Args:
     objective: of the run.
-    mesh: devices, which may be described only.
-    available: bytes that programs may use on each; None takes what the devices say.
-    options: for the compiler.
+    mesh: devices.
+    target: what describes them where they are not here.
 
   Raises:
     TooLargeError: the compiler finds no room in the memory of the devices.
@@ -205,9 +201,8 @@ def compile_step(
   batch = objective.batch_layout(mesh)
   with memory_errors(objective.config, mesh):
     lowered = jit_train_step(objective, mesh, state).lower(state, batch)
-    step = lowered.compile(dict(options) if options else None)
-  if available is None:
-    available = memory.offered(mesh.local_devices)
+    step = target.compile(lowered) if target else lowered.compile()
+  available = target.memory if target else memory.offered(mesh.local_devices)
   return Program(objective, mesh, state, batch, step, available)
 
 

@@ -59,8 +59,7 @@ def _checks(
   fitting: list[Program] = []
 
   def compiles() -> str:
-    described = (target.memory, target.options) if target else ()
-    programs.append(compile_step(objective, mesh, *described))
+    programs.append(compile_step(objective, mesh, target))
     return _describe(objective, mesh)
 
   def fits() -> str:
