@@ -64,14 +64,19 @@ def main() -> None:
   parser.add_argument("--size", default="medium")
   parser.add_argument("--remat", default="dots")
   parser.add_argument("--batch", type=int, default=64)
-  parser.add_argument("--unrolled", action="store_true", help="without the loop")
+  parser.add_argument("--convolution", default="convolution")
+  parser.add_argument("--scan", default="auto", help="a loop over blocks: on or off")
   parser.add_argument("--top", type=int, default=20, help="instructions to print")
   options = parser.parse_args()
   jax.config.update("jax_platforms", "cpu")
   target = describe(options.target)
   mesh = make_mesh(devices=target.devices)
   config = pretrain.get_config(options.size).changed(
-    model={"remat": options.remat, "scan_blocks": not options.unrolled},
+    model={
+      "remat": options.remat,
+      "scan_blocks": options.scan,
+      "convolution": options.convolution,
+    },
     run={"batch": options.batch},
   )
   program = compile_step(make_objective(config, mesh), mesh, target)
