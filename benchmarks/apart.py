@@ -1,10 +1,12 @@
-"""Cases that run in a process of their own, one after the other, until a deadline.
+"""Cases that run one after the other, apart from who asks, until a deadline.
 
-A case that runs out of memory, crashes the process or hangs takes no other case with
+A case that runs out of memory, crashes its process or hangs takes no other case with
 it. What a case returns is there as soon as it has ended.
 """
 
+import gc
 import importlib
+import itertools
 import multiprocessing
 import os
 import threading
@@ -33,9 +35,14 @@ class Case(NamedTuple):
   function: str
   arguments: Mapping[str, Any]
 
+  @property
+  def module(self) -> str:
+    """Module of the function. Neighbors of one module share a process."""
+    return self.function.partition(":")[0]
+
 
 def run_apart(cases: Sequence[Case], deadline: float) -> Iterator[tuple[Case, Result]]:
-  """Run cases in one process and yield what each returns when it is there.
+  """Run cases in other processes and yield what each returns when it is there.
 
   A case that raises, or whose process dies, yields {"problem": why}; the others go on,
   in a new process where need be. Every result has the `seconds` that it took.
@@ -44,33 +51,42 @@ def run_apart(cases: Sequence[Case], deadline: float) -> Iterator[tuple[Case, Re
     cases: to run, in this order.
     deadline: by `time.monotonic`. What has not ended by then is ended, without result.
   """
-  waiting = list(cases)
+  for _, group in itertools.groupby(cases, lambda case: case.module):
+    waiting = list(group)
+    while waiting and time.monotonic() < deadline:
+      for case, result in _run_in_one_process(waiting, deadline):
+        waiting.remove(case)
+        yield case, result
+
+
+def _run_in_one_process(
+  cases: Sequence[Case], deadline: float
+) -> Iterator[tuple[Case, Result]]:
+  """Yield results until the process dies or the deadline is reached."""
   context = multiprocessing.get_context("spawn")
-  while waiting and time.monotonic() < deadline:
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(waiting, there))
-    process.start()
-    there.close()
-    try:
-      while waiting:
-        begun = time.monotonic()
-        if not here.poll(max(0.0, deadline - begun)):
-          return
-        try:
-          result = here.recv()
-        except (EOFError, ConnectionResetError):
-          process.join()
-          seconds = round(time.monotonic() - begun, 1)
-          problem = f"the process ended with {process.exitcode}"
-          yield waiting.pop(0), {"problem": problem, "seconds": seconds}
-          break
-        yield waiting.pop(0), result
-    finally:
-      here.close()  # the process ends by that, whatever it does
-      process.join(timeout=10)
-      if process.is_alive():
-        process.kill()
+  here, there = context.Pipe()
+  process = context.Process(target=_serve, args=(cases, there))
+  process.start()
+  there.close()
+  try:
+    for case in cases:
+      begun = time.monotonic()
+      if not here.poll(max(0.0, deadline - begun)):
+        return
+      try:
+        result = here.recv()
+      except (EOFError, ConnectionResetError):
         process.join()
+        problem = f"the process ended with {process.exitcode}"
+        yield case, {"problem": problem, "seconds": _since(begun)}
+        return
+      yield case, result
+  finally:
+    here.close()  # the process ends by that, whatever it does
+    process.join(timeout=10)
+    if process.is_alive():
+      process.kill()
+      process.join()
 
 
 def _serve(cases: Sequence[Case], pipe: Any) -> None:
@@ -83,13 +99,15 @@ def _serve(cases: Sequence[Case], pipe: Any) -> None:
   for case in cases:
     begun = time.monotonic()
     try:
-      module, name = case.function.split(":")
-      function = getattr(importlib.import_module(module), name)
+      function = getattr(
+        importlib.import_module(case.module), case.function.partition(":")[2]
+      )
       result = function(**case.arguments)
     except Exception as error:  # a lack of memory has many names
       kind = type(error).__name__
       result = {"problem": f"{kind}: {one_line(error)}"[:_LONGEST]}
-    pipe.send({**result, "seconds": round(time.monotonic() - begun, 1)})
+    gc.collect()  # the memory of devices, too, for the next one
+    pipe.send({**result, "seconds": _since(begun)})
 
 
 def _end_with(pipe: Any) -> None:
@@ -98,3 +116,7 @@ def _end_with(pipe: Any) -> None:
     pipe.recv()
   except (EOFError, OSError):
     os._exit(1)
+
+
+def _since(begun: float) -> float:
+  return round(time.monotonic() - begun, 1)

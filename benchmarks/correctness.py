@@ -11,7 +11,7 @@ them; the tests use the same comparisons on CPU.
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,8 @@ import optax
 from jax import Array
 
 from benchmarks import fidelity
-from benchmarks.fidelity import RELATIVE, Row, relative
+from benchmarks.fidelity import DECIBELS, RELATIVE, Row, relative
+from benchmarks.report import show
 from benchmarks.shipped import TINY, shipped
 from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.devices.platforms import platform_of
@@ -36,8 +37,8 @@ from mixit_jax.weights.torch_weights import from_torch
 # Lengths of the sequences of both paths: bands, and frames of 6 s.
 LENGTHS = (62, 517)
 
-# Rounding to 8 bits, in values and in gradients.
-_HALF = 1e-2
+# Relative errors: of rounding to 8 bits, in values and in gradients, and of float32.
+_TOLERANCES = {"bfloat16": 1e-2, "float32": 1e-5}
 
 
 def vectors() -> Iterator[Row]:
@@ -66,87 +67,129 @@ def attention(small: bool = False) -> Iterator[Row]:
     # What is always there, and what the platform has of its own.
     for kernel in sorted({"xla", model.attention}):
       for length in LENGTHS[:1] if small else LENGTHS:
-        yield from attention_rows(kernel, model, length)
+        yield from _attention_rows(kernel, model, length)
 
 
-def attention_rows(kernel: str, model: SeparatorConfig, length: int) -> Iterator[Row]:
-  """Compare attention and its gradient in the model's type with the definition."""
-  heads, dtype = model.num_heads, jnp.dtype(model.dtype)
-  qkv = 2 * draw(0, 2, 3, length, 3 * model.embed_dim)
-  g = draw(1, 2, 3, length, model.embed_dim)
-  rounded = [jnp.asarray(x, dtype) for x in (qkv, g)]
-  found = with_gradients(
-    lambda x: self_attention(x, heads, None, 0.0, kernel), rounded[1], rounded[0]
+def _attention_rows(kernel: str, model: SeparatorConfig, length: int) -> Iterator[Row]:
+  features, heads = model.embed_dim, model.num_heads
+  x = draw(0, 2, 3, length, features)
+  projection = 2 * draw(1, features, 3 * features) / np.sqrt(features)
+  yield from _compare(
+    f"attention, {kernel}, {heads} heads, {length} long",
+    lambda x, w: self_attention(x, w, heads, None, 0.0, kernel),
+    lambda x, w: attention_by_definition(x, w, heads),
+    {"values": None, "gradient of input": x, "gradient of weights": projection},
+    model.dtype,
   )
-  with full_products():
-    expected = with_gradients(
-      lambda x: attention_by_definition(x, heads),
-      *(x.astype(jnp.float32) for x in reversed(rounded)),
-    )
-  tolerance = _HALF if dtype == jnp.bfloat16 else 1e-5
-  for part, one, other in zip(("values", "gradient"), found, expected, strict=True):
-    stage = f"attention, {kernel} {dtype}, {heads} heads, {length} long: {part}"
-    yield Row(stage, relative(one.astype(jnp.float32), other), RELATIVE, tolerance)
 
 
 def convolution(small: bool = False) -> Iterator[Row]:
-  """Compare the convolution of the feed-forward layers with its definition."""
+  """Compare the convolutions of the feed-forward layers with their definition."""
   features, hidden, length = (8, 12, 20) if small else (128, 192, 517)
   x, kernel = draw(0, 2, 3, length, features), draw(1, 8, features, hidden)
-  for dtype, tolerance in (("float32", 1e-5), ("bfloat16", _HALF)):
-    inputs = [jnp.asarray(array, dtype) for array in (x, kernel)]
-    precise = [array.astype(jnp.float32) for array in inputs]
-    for full in (False, True):
-      with full_products():
-        expected, found = (
-          with_gradients(
-            lambda x, w, f=function, full=full: f(x, w, full),
-            jnp.asarray(
-              draw(2, 2, 3, length + (7 if full else -7), hidden), dtype
-            ).astype(arrays[0].dtype),
-            *arrays,
-          )
-          for function, arrays in (
-            (convolution_by_definition, precise),
-            (correlate, inputs),
-          )
+  for form in ("convolution", "taps", "columns"):
+    for dtype in _TOLERANCES:
+      for full in (False, True):
+        yield from _compare(
+          f"convolution as {form}{', full' if full else ''}",
+          lambda x, w, full=full, form=form: correlate(x, w, full, form),
+          lambda x, w, full=full: convolution_by_definition(x, w, full),
+          {"values": None, "gradient of input": x, "gradient of kernel": kernel},
+          dtype,
         )
-      parts = ("values", "gradient of input", "gradient of kernel")
-      for part, one, other in zip(parts, found, expected, strict=True):
-        stage = f"convolution, {dtype}{', full' if full else ''}: {part}"
-        yield Row(stage, relative(one.astype(jnp.float32), other), RELATIVE, tolerance)
+
+
+def _compare(
+  stage: str,
+  function: Callable[..., Array],
+  definition: Callable[..., Array],
+  parts: dict[str, np.ndarray | None],
+  dtype: str,
+) -> Iterator[Row]:
+  """Compare a function of rounded inputs, and its gradients, with its definition.
+
+  Args:
+    stage: what is compared.
+    function: of the inputs.
+    definition: of the same, to be computed in float32.
+    parts: names of the result and of each gradient, with its input.
+    dtype: of the inputs.
+  """
+  inputs = [jnp.asarray(x, dtype) for x in parts.values() if x is not None]
+  with full_products():
+    expected = _with_gradients(definition, *(x.astype(jnp.float32) for x in inputs))
+    found = _with_gradients(function, *inputs)
+  for part, one, other in zip(parts, found, expected, strict=True):
+    error = relative(one.astype(jnp.float32), other)
+    yield Row(f"{stage}, {dtype}: {part}", error, RELATIVE, _TOLERANCES[dtype])
 
 
 def step() -> Iterator[Row]:
-  """Compare training steps on the first device with those of the CPU, in float32."""
-  from mixit_jax.doctor.forecast import compile_step
+  """Compare training steps on the devices with those of one CPU, in float32."""
+  devices = jax.devices()
+  layouts = {"one device": make_mesh(devices=devices[:1])}
+  if (count := len(devices)) > 1:
+    layouts[f"{count} devices"] = make_mesh()
+    layouts[f"{count} devices, fsdp={count}"] = make_mesh(fsdp=count)
+  on_cpu = make_mesh(devices=jax.devices("cpu")[:1])
+  for stage in ("pretrain", "finetune"):
+    config = shipped(stage, "small").changed(
+      model={**TINY, "dtype": "float32"},
+      data={"seconds": 1.0},
+      run={"batch": 2 * count},
+    )
+    start = _start(config, on_cpu)
+    expected = _one_step(config, on_cpu, start)
+    for name, mesh in layouts.items():
+      found = _one_step(config, mesh, start)
+      name = f"step of {stage} on {name}"
+      error = abs(found.loss - expected.loss)
+      yield Row(f"{name}: loss", error, DECIBELS, 1e-3)
+      error = relative(found.gradient, expected.gradient)
+      yield Row(f"{name}: gradient", error, RELATIVE, 1e-3)
+
+
+class Step(NamedTuple):
+  """What a training step gives."""
+
+  loss: float
+  gradient: np.ndarray
+
+
+def _start(config: Any, mesh: Any) -> Any:
+  """Make a state and a batch, on the host."""
   from mixit_jax.training.initialize import initial_state
   from mixit_jax.training.objectives import make_objective
 
-  meshes = [make_mesh(devices=d[:1]) for d in (jax.devices("cpu"), jax.devices())]
-  for stage in ("pretrain", "finetune"):
-    config = shipped(stage, "small").changed(
-      model={**TINY, "dtype": "float32"}, data={"seconds": 1.0}, run={"batch": 2}
+  objective = make_objective(config, mesh)
+  program = _compile(config, mesh)
+  state = initial_state(objective, Path(), mesh)
+  return jax.tree.map(np.asarray, (state, program.random_batch()))
+
+
+def _compile(config: Any, mesh: Any) -> Any:
+  from mixit_jax.doctor.forecast import compile_step
+  from mixit_jax.training.objectives import make_objective
+
+  with full_products():
+    return compile_step(make_objective(config, mesh), mesh)
+
+
+def _one_step(config: Any, mesh: Any, start: Any) -> Step:
+  """Take a step on the devices of a mesh from state and batch of the host."""
+  program = _compile(config, mesh)
+  state, metrics = program.step(
+    *jax.tree.map(
+      lambda value, layout: jax.device_put(value, layout.sharding),
+      start,
+      (program.state, program.batch),
     )
-    results, start, batch = [], None, None
-    for mesh in meshes:
-      objective = make_objective(config, mesh)
-      with full_products():
-        program = compile_step(objective, mesh)
-      if start is None:
-        state = initial_state(objective, Path(), mesh)
-        start, batch = jax.tree.map(np.asarray, (state, program.random_batch()))
-      placed = jax.tree.map(
-        lambda value, layout: jax.device_put(value, layout.sharding),
-        (start, batch),
-        (program.state, program.batch),
-      )
-      results.append(jax.tree.map(np.asarray, program.step(*placed)))
-    (cpu, cpu_metrics), (own, own_metrics) = results
-    error = abs(float(own_metrics["loss"]) - float(cpu_metrics["loss"]))
-    yield Row(f"step of {stage} and the CPU's: loss", error, fidelity.DECIBELS, 1e-3)
-    error = relative(_first_gradient(own), _first_gradient(cpu))
-    yield Row(f"step of {stage} and the CPU's: gradient", error, RELATIVE, 1e-3)
+  )
+  # The first mean of gradients that Adam keeps is a tenth of the first one.
+  is_adam = lambda node: isinstance(node, optax.ScaleByAdamState)  # noqa: E731
+  nodes = jax.tree.leaves(state.opt_state, is_leaf=is_adam)
+  (adam,) = filter(is_adam, nodes)
+  return Step(float(metrics["loss"]), _flat(adam.mu))
 
 
 def restart() -> Iterator[Row]:
@@ -162,8 +205,8 @@ def restart() -> Iterator[Row]:
     config = shipped("pretrain", "small").changed(
       model=TINY,
       data={"shards": str(shards), "seconds": 1.0},
-      run={"steps": 6, "steps_per_epoch": 6, "batch": 4 * count, "save_every": 3},
-      valid={"examples": 4 * count, "chunk_seconds": 1.0, "hop_seconds": 1.0},
+      run={"steps": 6, "steps_per_epoch": 6, "batch": 2 * count, "save_every": 3},
+      valid={"examples": 2 * count, "media": 0},
       mesh={"distributed": "off"},
     )
     train(config, runs[0])
@@ -174,32 +217,32 @@ def restart() -> Iterator[Row]:
   pairs = zip(undisturbed, restarted, strict=True)
   different = sum(not np.array_equal(one, other) for one, other in pairs)
   yield Row("parameters after a restart", different, "tensors that differ", 0)
-  moved = sum(np.array_equal(a, b) for a, b in zip(undisturbed, start, strict=True))
-  yield Row("parameters since then", moved, "tensors that did not move", 0)
+  still = sum(np.array_equal(a, b) for a, b in zip(undisturbed, start, strict=True))
+  yield Row("parameters since the restart", still, "tensors that did not move", 0)
 
 
 CHECKS: dict[str, Callable[..., Iterator[Row]]] = {
   "vectors": vectors,
   "precision": precision,
+  "step": step,
   "attention": attention,
   "convolution": convolution,
-  "step": step,
   "restart": restart,
 }
-# Checks that have a smaller form.
-SHORTENED = ("attention", "convolution")
 
 
-def check(name: str, small: bool = False) -> dict[str, Any]:
+def check(name: str, **choices: Any) -> dict[str, Any]:
   """Run one of the checks.
 
   Returns:
-    `rows`, each of a `Row`'s values by name; `passed`, whether all are within their
-    tolerances.
+    `rows`, one for each comparison; `passed`, whether all are within their tolerances.
   """
-  rows = list(CHECKS[name](**({"small": small} if name in SHORTENED else {})))
+  rows = list(CHECKS[name](**choices))
   return {
-    "rows": [{**row._asdict(), "error": float(row.error)} for row in rows],
+    "rows": [
+      {**row._asdict(), "error": float(row.error), "passed": row.error <= row.tolerance}
+      for row in rows
+    ],
     "passed": all(row.error <= row.tolerance for row in rows),
   }
 
@@ -241,13 +284,15 @@ def both_precisions(
   return {dtype: compute(dtype) for dtype in ("float32", "bfloat16")}
 
 
-def attention_by_definition(qkv: Array, num_heads: int) -> Array:
-  """Attend from queries, keys and values side by side [..., L, 3D] to [..., L, D]."""
-  parts = (x.reshape(*x.shape[:-1], num_heads, -1) for x in jnp.split(qkv, 3, -1))
-  q, k, v = (jnp.swapaxes(x, -3, -2) for x in parts)
+def attention_by_definition(x: Array, projection: Array, num_heads: int) -> Array:
+  """Let sequences x [..., L, D] attend to themselves, as in `self_attention`."""
+  parts = jnp.split(x @ projection, 3, -1)
+  q, k, v = (
+    jnp.swapaxes(part.reshape(*part.shape[:-1], num_heads, -1), -3, -2)
+    for part in parts
+  )
   weights = jax.nn.softmax(q @ jnp.swapaxes(k, -2, -1) / np.sqrt(q.shape[-1]), -1)
-  attended = jnp.swapaxes(weights @ v, -3, -2)
-  return attended.reshape(*qkv.shape[:-1], -1)
+  return jnp.swapaxes(weights @ v, -3, -2).reshape(*x.shape[:-1], -1)
 
 
 def convolution_by_definition(x: Array, kernel: Array, full: bool) -> Array:
@@ -259,50 +304,38 @@ def convolution_by_definition(x: Array, kernel: Array, full: bool) -> Array:
   return jnp.sum(jnp.stack(taps), axis=0)
 
 
-def with_gradients(
-  function: Callable[..., Array], g: Array, *inputs: Array
-) -> tuple[Array, ...]:
-  """Return a result and the gradients of its inputs for a gradient g of the result."""
-
-  @jax.jit
-  def compute(g: Array, *inputs: Array) -> tuple[Array, ...]:
-    y, pull = jax.vjp(function, *inputs)
-    return y, *pull(g.astype(y.dtype))
-
-  return compute(g, *inputs)
-
-
 def draw(seed: int, *shape: int) -> np.ndarray:
   """Draw float32 noise."""
   return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
-def _first_gradient(state: Any) -> np.ndarray:
-  """Read the gradient of the first step off the optimizer, a tenth of it."""
-  is_adam = lambda node: isinstance(node, optax.ScaleByAdamState)  # noqa: E731
-  nodes = jax.tree.leaves(state.opt_state, is_leaf=is_adam)
-  (adam,) = filter(is_adam, nodes)
-  return _flat(adam.mu)
+def _with_gradients(
+  function: Callable[..., Array], *inputs: Array
+) -> tuple[Array, ...]:
+  """Return a result and the gradients of its inputs for a random gradient of it."""
+
+  @jax.jit
+  def compute(*inputs: Array) -> tuple[Array, ...]:
+    y, pull = jax.vjp(function, *inputs)
+    gradient = jax.random.normal(jax.random.key(0), y.shape).astype(jnp.bfloat16)
+    return y, *pull(gradient.astype(y.dtype))
+
+  return compute(*inputs)
 
 
 def _flat(tree: Any) -> np.ndarray:
   return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-def main(names: Sequence[str] = tuple(CHECKS)) -> int:
-  """Print the table; return 1 where something is beyond its tolerance."""
-  failed = False
-  print(f"{jax.devices()[0].device_kind}\n")
-  print("| stage | error | measure | tolerance |\n|---|---|---|---|")
-  for name in names:
-    for row in CHECKS[name]():
-      failed |= not row.error <= row.tolerance
-      note = "" if row.error <= row.tolerance else " **beyond**"
-      print(
-        f"| {row.stage} | {row.error:.1e}{note} | {row.measure} | {row.tolerance:.1e} |",
-        flush=True,
-      )
-  return int(failed)
+def main() -> int:
+  """Print a table for each check; return 1 where something is beyond its tolerance."""
+  print(f"{jax.device_count()} x {jax.devices()[0].device_kind}")
+  passed = True
+  for name in CHECKS:
+    result = check(name)
+    show(name, result["rows"])
+    passed &= result["passed"]
+  return int(not passed)
 
 
 if __name__ == "__main__":
