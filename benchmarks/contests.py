@@ -33,7 +33,9 @@ from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.costs import forward_flops
 from mixit_jax.separator.waveform import num_frames
 from mixit_jax.training.fitting import fit_to_devices
+from mixit_jax.training.loop import train
 from mixit_jax.training.objectives import make_objective
+from mixit_jax.training.telemetry import METRICS_FILE
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -159,9 +161,6 @@ def inputs(size: str, tiny: bool = False) -> Rows:
 
   The records are pink noise, the worst case for a codec.
   """
-  from mixit_jax.training.loop import train
-  from mixit_jax.training.telemetry import METRICS_FILE
-
   config = shipped("pretrain", size)
   config = shortened(config) if tiny else config
   every = 2 if tiny else 10
