@@ -29,7 +29,7 @@ def test_a_case_that_fails_or_dies_takes_no_other_with_it():
 def test_what_hangs_is_ended_at_the_deadline():
   begun = time.monotonic()
   cases = [GOOD, ENDLESS, GOOD._replace(name="late")]
-  names = [case.name for case, _ in run_apart(cases, begun + 20)]
+  names = [case.name for case, _ in run_apart(cases, begun + 10)]
   assert names == ["good"]
   assert time.monotonic() - begun < 60
 
@@ -68,7 +68,7 @@ def test_no_time_leaves_what_is_stored_and_names_the_rest(command, capsys):
   _, first = command("--only=good")
   capsys.readouterr()
   assert command("--minutes=0") == (0, first)
-  assert "no time was left for: other, bad" in capsys.readouterr().out
+  assert "no time was left for: bad, other" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
