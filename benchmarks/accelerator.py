@@ -22,20 +22,30 @@ from typing import Any
 
 from benchmarks.apart import Case, Result, run_apart
 from benchmarks.report import REPOSITORY, RESULTS, facts_of_devices, result_file, show
-from mixit_jax.files import write_json
+from mixit_jax.console import run_command
+from mixit_jax.errors import UserError
+from mixit_jax.files import check_file_writable, write_json
 from mixit_jax.training.record import commit_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """Run what is missing; return 1 where something failed."""
+  """Run the command; return 1 where something failed, 130 after Ctrl-C."""
   options = _options(arguments)
+  return run_command(lambda: measure(options), "what was found is stored")
+
+
+def measure(options: argparse.Namespace) -> int:
+  """Run what is missing; return 1 where something failed.
+
+  Raises:
+    UserError: results cannot be read or written.
+  """
   deadline = time.monotonic() + 60 * options.minutes
   facts = facts_of_devices()
   tiny = options.tiny or facts["platform"] == "cpu"
   file = result_file("accelerator-tiny" if tiny else "accelerator", facts, options.out)
-  results: dict[str, Result] = {}
-  if file.exists():
-    results = json.loads(file.read_text())["cases"]
+  check_file_writable(file)
+  results = _stored(file)
   cases = list(plan(facts["platform"], tiny))
   asked = _asked(cases, results, options.only)
   print(f"{facts['devices']} x {facts['device']}: {len(asked)} cases, stored in {file}")
@@ -47,13 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for case, result in run_apart(asked, deadline):
       found.add(case.name)
       results[case.name] = result | {"commit": commit, "date": facts["date"]}
-      order = [c.name for c in cases if c.name in results]
-      document = {
-        "benchmark": "accelerator",
-        **facts,
-        "cases": {name: results[name] for name in order},
-      }
-      write_json(file, document)
+      stored = {c.name: results[c.name] for c in cases if c.name in results}
+      write_json(file, {"benchmark": "accelerator", **facts, "cases": stored})
       _show(case, result)
   return _summarize(asked, results, found)
 
@@ -128,6 +133,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     "--out", type=Path, default=RESULTS, help="folder of results (default %(default)s)"
   )
   return parser.parse_args(arguments)
+
+
+def _stored(file: Path) -> dict[str, Result]:
+  """Read what earlier calls have found."""
+  if not file.exists():
+    return {}
+  try:
+    return json.loads(file.read_text())["cases"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise UserError(f"{file} is damaged; move it away to begin anew") from error
 
 
 def _asked(cases: Sequence[Case], results: dict[str, Result], only: str) -> list[Case]:

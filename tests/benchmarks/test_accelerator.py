@@ -71,6 +71,14 @@ def test_no_time_leaves_what_is_stored_and_names_the_rest(command, capsys):
   assert "no time was left for: bad, other" in capsys.readouterr().out
 
 
+def test_a_damaged_file_of_results_is_named(command, tmp_path, capsys):
+  file = tmp_path / "accelerator-a-card.json"
+  file.write_text("[")
+  assert accelerator.main([f"--out={tmp_path}"]) == 1
+  assert f"{file} is damaged" in capsys.readouterr().err
+  assert file.read_text() == "["
+
+
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 def test_every_case_has_a_name_and_a_function(platform):
   cases = list(accelerator.plan(platform, tiny=False))
