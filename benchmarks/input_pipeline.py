@@ -122,7 +122,7 @@ def write_records(folder: Path, count: int, seconds: float) -> None:
     audio *= 0.5 / np.abs(audio).max()
     segment = Segment(audio.astype(np.float32), f"track {number}", 0.0)
     records.append(encode_segment(segment, RATE))
-  (folder / "files").mkdir()
+  (folder / "files").mkdir(parents=True)
   for number, record in enumerate(records):
     (folder / "files" / f"{number:04}.flac").write_bytes(record)
   file = "mixture/train-00000-of-00001.arrayrecord"
