@@ -13,11 +13,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from benchmarks import ours
 from benchmarks.input_pipeline import write_records
@@ -145,10 +147,7 @@ def transfer(size: str, tiny: bool = False) -> Rows:
   shape = (config.run.batch, 2, config.model.num_channels, config.example_samples)
   batches = {dtype: np.ones(shape, dtype) for dtype in ("int16", "float32")}
   rows = _in_turns(
-    {
-      dtype: lambda batch=batch: jax.block_until_ready(put_batch(batch, mesh))
-      for dtype, batch in batches.items()
-    }
+    {dtype: partial(_put, batch, mesh) for dtype, batch in batches.items()}
   )
   for row in rows:
     size_in_bytes = batches[row["name"]].nbytes
@@ -193,6 +192,10 @@ def inputs(size: str, tiny: bool = False) -> Rows:
         }
       )
   return {"rows": rows}
+
+
+def _put(batch: np.ndarray, mesh: Mesh) -> None:
+  jax.block_until_ready(put_batch(batch, mesh))
 
 
 def _layers(
@@ -245,16 +248,16 @@ def _in_turns(tasks: Mapping[str, Callable[[], Any]]) -> list[dict[str, Any]]:
     counts[name] = max(1, round(_TURN_FOR / _seconds(run)))
   for _ in range(_TURNS):
     for name, run in tasks.items():
-      count = counts[name]
-      seconds = _seconds(lambda run=run, count=count: [run() for _ in range(count)])
-      times[name].append(seconds / count)
+      times[name].append(_seconds(run, counts[name]))
   return [{"name": name, **_statistics(each)} for name, each in times.items()]
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def _seconds(run: Callable[[], Any], count: int = 1) -> float:
+  """Return the mean seconds of some calls."""
   begun = time.perf_counter()
-  run()
-  return time.perf_counter() - begun
+  for _ in range(count):
+    run()
+  return (time.perf_counter() - begun) / count
 
 
 def _statistics(times: list[float]) -> dict[str, Any]:

@@ -255,6 +255,7 @@ def both_precisions(
 ) -> dict[str, Result]:
   """Compute estimates, fine-tuning loss and its gradient in float32 and bfloat16."""
   mixture, platform = references.sum(1), platform_of(make_mesh())
+  targets = jnp.asarray(references)
 
   def compute(dtype: Any) -> Result:
     typed = dataclasses.replace(config, dtype=dtype, attention="auto").settled(platform)
@@ -262,7 +263,7 @@ def both_precisions(
     def loss(params: Any) -> tuple[Array, Array]:
       estimates = separate(typed, params, mixture)
       scale = analyze(typed, mixture)[1][:, None, :, None]
-      loss = inactive_snr_loss(references / scale, estimates / scale)
+      loss = inactive_snr_loss(targets / scale, estimates / scale)
       return loss.mean(), estimates
 
     with full_products(dtype):

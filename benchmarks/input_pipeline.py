@@ -128,7 +128,7 @@ def write_records(folder: Path, count: int, seconds: float) -> None:
   file = "mixture/train-00000-of-00001.arrayrecord"
   (folder / "mixture").mkdir()
   write_shard(folder / file, records)
-  shards = {"mixture": [{"file": file, "records": count}]}
+  shards: Any = {"mixture": [{"file": file, "records": count}]}
   Manifest(
     kind="fma",
     sample_rate=RATE,
