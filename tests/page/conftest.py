@@ -10,7 +10,8 @@ import pytest
 def browser():
   """Headless Chromium; tests that need it are skipped where it is absent."""
   webdriver = pytest.importorskip("selenium.webdriver")
-  paths = shutil.which("chromium"), shutil.which("chromedriver")
+  named = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+  paths = next(filter(None, named), None), shutil.which("chromedriver")
   if None in paths:
     pytest.skip("no chromium and chromedriver (apt install chromium chromium-driver)")
   options = webdriver.ChromeOptions()
