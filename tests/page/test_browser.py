@@ -97,10 +97,10 @@ def page(browser, song):
 
 
 def control(page, name):
-  """The button, slider or link that screen readers call so."""
-  found = page.find_elements("css selector", "button, a, input, [role=slider]")
-  (one,) = [e for e in found if e.is_displayed() and e.accessible_name == name]
-  return one
+  """The button or slider that screen readers call so."""
+  found = page.find_element("css selector", f"main [aria-label='{name}']")
+  assert found.is_displayed()
+  return found
 
 
 def key(page, name):
