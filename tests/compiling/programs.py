@@ -32,8 +32,8 @@ _KERNEL = re.compile(r"dim_numbers = \[[^\]]*\]x\[([^\]]*)\]")
 
 # Share of the devices' memory that must be left.
 MARGIN = 0.05
-# Seconds on two cores, for TPUs at XLA's level O0.
-COMPILED_WITHIN = 300
+# Seconds of one core, for TPUs at XLA's level O0.
+COMPILED_WITHIN = 400
 
 
 def target_or_skip(name):
@@ -137,9 +137,9 @@ def check_step(config, name, fsdp=1):
   operations = product_operations(lowered)
   assert operations["bf16"] > 0.9 * sum(operations.values())
 
-  begun = time.monotonic()
+  begun = time.process_time()
   step = compiled(lowered, target)
-  assert time.monotonic() - begun < COMPILED_WITHIN
+  assert time.process_time() - begun < COMPILED_WITHIN
   check_memory(step, target)
 
   # Gradients are summed in float32, and nothing but them and parameters travels.
