@@ -145,6 +145,7 @@ Exit status: 0; 1 something was not separated; 2 wrong flags; 130 Ctrl-C.""",
   )
   add("--shares", metavar="X,Y", help="of RUN and each --also in the average [equal]")
   add("--overwrite", action="store_true", help="replace stems that are there [keep]")
+  _quiet_option(parser)
   _chunk_options(parser)
 
 
@@ -191,6 +192,7 @@ two results differ. Exit status: 0; 1 a song could not be scored; 130 Ctrl-C."""
   add("--csv", type=Path, metavar="FILE", help="write a row per song and stem [-]")
   add("--per-song", action="store_true", help="print a table of songs, too [no]")
   add("--overwrite", action="store_true", help="forget what --json holds [go on]")
+  _quiet_option(parser)
   add(
     "--jobs",
     type=int,
@@ -398,6 +400,10 @@ def _precision_option(parser: argparse.ArgumentParser) -> None:
     metavar="P",
     help="float32 or bfloat16 [as the model's configuration says]",
   )
+
+
+def _quiet_option(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--quiet", action="store_true", help="show only problems [no]")
 
 
 def _card_options(parser: argparse.ArgumentParser) -> None:

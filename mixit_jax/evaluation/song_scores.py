@@ -23,6 +23,9 @@ from mixit_jax.evaluation.song_checks import SongChecks
 class Report(Protocol):
   """Who is told what happens."""
 
+  def note(self, text: str) -> None:
+    """Take a line about what goes on."""
+
   def warn(self, text: str) -> None:
     """Take a line about what failed or needs attention."""
 
@@ -34,6 +37,9 @@ class Report(Protocol):
 
 class Quiet:
   """A report that nobody reads."""
+
+  def note(self, text: str) -> None:
+    """Take a line about what goes on."""
 
   def warn(self, text: str) -> None:
     """Take a line about what failed or needs attention."""
@@ -99,7 +105,7 @@ def score_songs(
     else:
       waiting.append(folder)
   if results:
-    report.warn(f"{len(results)} of {len(names)} songs were scored before")
+    report.note(f"{len(results)} of {len(names)} songs were scored before")
 
   def now() -> Evaluation:
     return Evaluation(
@@ -114,7 +120,7 @@ def score_songs(
   for folder, result in _each(plan, waiting, report):
     if isinstance(result, SongResult):
       results[folder.name] = result
-      report.warn(
+      report.note(
         f"{folder.name}: {_mean_usdr(result)} ({len(results)} of {len(names)})"
       )
       for warning in result.warnings:
