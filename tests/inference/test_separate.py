@@ -74,18 +74,13 @@ def noise(length, channels=2):
 CHUNK = 4410
 
 
-LENGTHS = (
-  1,
-  CHUNK - 1,
-  CHUNK,
-  CHUNK + 1,
-  *np.random.default_rng().integers(40_000, size=2),
-)
+RANDOM = int(np.random.default_rng().integers(2, 40_000))
+LENGTHS = (1, CHUNK - 1, CHUNK, CHUNK + 1, RANDOM)
 
 
 @pytest.mark.parametrize("window", ["mean", "triangle", "hann"])
 @pytest.mark.parametrize(
-  ("devices", "batch", "channels"), [(1, None, 2), (1, 3, 1), (8, None, 2), (8, 2, 1)]
+  ("devices", "batch", "channels"), [(1, None, 2), (1, 3, 1), (8, 2, 2)]
 )
 def test_an_identity_returns_its_input(tmp_path, window, devices, batch, channels):
   songs = {f"{length}.wav": noise(length, channels) for length in LENGTHS}
