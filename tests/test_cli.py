@@ -43,12 +43,18 @@ def test_separate_writes_every_stem_at_the_right_length(finetuned, tmp_path, cap
 
 def test_separate_goes_on_after_a_broken_file(finetuned, tmp_path, capsys):
   write_audio(tmp_path / "good.wav", stem_audio(0, 7, 1.0), RATE)
-  (tmp_path / "bad.wav").write_bytes(b"no audio")
-  files = [str(tmp_path / name) for name in ("bad.wav", "good.wav")]
-  assert main(["separate", str(finetuned), *files, f"--out={tmp_path}/o"]) == 1
-  error = capsys.readouterr().err
-  assert "bad.wav" in error
-  assert "1 of 2" in error
+  for name in ("bad", "worse"):
+    (tmp_path / f"{name}.wav").write_bytes(b"no audio")
+  files = [str(tmp_path / f"{name}.wav") for name in ("bad", "good", "worse")]
+  arguments = ["separate", str(finetuned), *files, f"--out={tmp_path}/o"]
+  assert main([*arguments, "--quiet"]) == 1
+  shown = capsys.readouterr()
+  assert not shown.out
+  told, again = shown.err.splitlines()[:2], shown.err.splitlines()[2:4]
+  for name, line in zip(("bad", "worse"), told, strict=True):
+    assert line.startswith(f"{tmp_path}/{name}.wav: ")
+  assert again == [f"failed: {line}" for line in told]
+  assert shown.err.splitlines()[4:] == ["error: 2 of 3 not separated"]
   assert (tmp_path / "o/good/bass.wav").is_file()
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import resource
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.errors import UserError
 from mixit_jax.inference.estimates import Member
 from mixit_jax.inference.model import Model
+from mixit_jax.inference.report import TerminalReport
 from mixit_jax.inference.request import Request
 from mixit_jax.inference.separate import separate_files
 from mixit_jax.weights.folder import Weights
@@ -268,6 +270,25 @@ def test_an_unwritable_destination_is_known_first(tmp_path):
 
 
 @pytest.mark.parametrize(
+  ("quiet", "terminal"), [(False, True), (False, False), (True, True)]
+)
+def test_a_bar_within_a_recording_shows_the_time_left(quiet, terminal, monkeypatch):
+  stream = io.StringIO()
+  stream.isatty = lambda: terminal
+  monkeypatch.setattr(sys, "stderr", stream)
+  with TerminalReport(quiet).progress("music/song.wav", 60.0) as advance:
+    advance(15.0)
+    time.sleep(0.2)  # bars are drawn ten times a second
+    advance(15.0)
+  shown = stream.getvalue()
+  if terminal and not quiet:
+    assert "song.wav:  50% |" in shown
+    assert " left" in shown
+  else:
+    assert not shown
+
+
+@pytest.mark.parametrize(
   ("options", "peak", "words"),
   [
     ({}, 1.5, "kept"),
@@ -306,8 +327,6 @@ def test_equal_input_gives_equal_bytes_and_tags(tmp_path, name, monkeypatch):
     found.append(file.read_bytes())
     assert decode(file)[0].shape == (2, RATE)
     assert soundfile.SoundFile(file).title == "Ein Stück"
-    import time
-
     time.sleep(1.1)  # the encoders' stamps count seconds
   assert found[0] == found[1]
 
