@@ -225,6 +225,7 @@ def _select_channels(commands: Commands) -> None:
   )
   _precision_option(parser)
   add("--json", type=Path, metavar="FILE", help="result [RUN/channel_selection.json]")
+  _quiet_option(parser)
 
 
 def _import_torch(commands: Commands) -> None:

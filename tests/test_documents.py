@@ -121,13 +121,14 @@ def run_command(words: list[str], home: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_commands_run(file, home):
+  names: dict = {}
   for block in blocks(file):
     if block.needs:
       continue
     for words in block.commands:
       run_command(words, home)
     if block.language == "python":
-      exec(compile(block.text, file, "exec"), {})
+      exec(compile(block.text, file, "exec"), names)
 
 
 @pytest.mark.parametrize("file", FILES)
