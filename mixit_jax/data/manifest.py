@@ -11,6 +11,7 @@ from mixit_jax.files import write_json
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
+_LATER_KEYS = {"content", "notes", "provenance"}  # which older manifests lack
 
 
 class ShardEntry(TypedDict):
@@ -44,6 +45,10 @@ class Manifest:
       name of a stem).
     songs: whole songs by split, as folders relative to the manifest.
     skipped: files that were left out, and why.
+    content: hash over what was prepared; empty in older manifests.
+    notes: what should be known of files that were not left out.
+    provenance: what the set consists of: source, files, hours, licenses, and numbers of
+      files that were left out, by kind.
     version: version of this format.
   """
 
@@ -56,17 +61,23 @@ class Manifest:
   splits: dict[str, dict[str, list[ShardEntry]]]
   songs: dict[str, list[str]] = dataclasses.field(default_factory=dict)
   skipped: list[SkippedFile] = dataclasses.field(default_factory=list)
+  content: str = ""
+  notes: list[SkippedFile] = dataclasses.field(default_factory=list)
+  provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
   version: int = VERSION
 
   @property
   def fingerprint(self) -> str:
-    """Hash over the format, the shard list and the counts: equal for equal data.
+    """Hash over format, shard list, counts and content: equal for equal data.
 
-    It ignores the place of the folder, and also songs and skipped files, on which no
-    random draw of the pipelines depends.
+    It ignores the place of the folder, and also songs, skipped files, notes and
+    provenance, on which no random draw of the pipelines depends.
     """
     content = dataclasses.asdict(self)
-    del content["songs"], content["skipped"]
+    for key in ("songs", "skipped", "notes", "provenance"):
+      del content[key]
+    if not self.content:  # as in older manifests
+      del content["content"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
   def shards(self, folder: Path, split: str, source: str) -> list[ShardEntry]:
@@ -132,7 +143,8 @@ class Manifest:
 def _check_keys(path: Path, content: dict[str, Any], cls: type) -> None:
   """Raise a UserError unless the keys are those of the class."""
   fields = {field.name for field in dataclasses.fields(cls)}
-  if missing := fields - content.keys():
+  required = fields - _LATER_KEYS
+  if missing := required - content.keys():
     raise UserError(f"{path}: lacks {_listed(missing)}; prepare the data again")
   if unknown := content.keys() - fields:
     raise UserError(
