@@ -158,8 +158,8 @@ def _copied(stored: Stored, count: int) -> Iterator[bytes]:
       yield reader[number]
   except (RuntimeError, ValueError, IndexError) as error:
     raise UserError(
-      f"{stored.shard}: cannot be read ({one_line(error)}); the shard is damaged: delete"
-      " it and run the same command again"
+      f"{stored.shard}: cannot be read ({one_line(error)}); the shard is damaged:"
+      " delete it and run the same command again"
     ) from error
 
 

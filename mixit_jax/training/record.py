@@ -105,6 +105,7 @@ def _data(config: Config) -> dict[str, Any]:
       source: sum(shard["records"] for shard in shards)
       for source, shards in manifest.splits.get("train", {}).items()
     },
+    "provenance": manifest.provenance,
   }
 
 

@@ -94,7 +94,7 @@ def test_a_cluster_that_exists_is_used_and_one_of_its_workers_may_die(
 def test_an_address_without_a_scheduler_is_named(monkeypatch):
   monkeypatch.setattr(cluster, "CONNECTING", 1.0)
   with pytest.raises(
-    UserError, match="--scheduler=tcp://127.0.0.1:1: cannot be reached"
+    UserError, match=r"--scheduler=tcp://127\.0\.0\.1:1: cannot be reached"
   ):
     engine.run(_note, [(0, Path())], 1, "x", scheduler="tcp://127.0.0.1:1")
 

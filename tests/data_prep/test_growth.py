@@ -69,11 +69,11 @@ def test_new_changed_and_repaired_files_are_prepared_and_no_others(prepared):
 
 
 def test_a_collection_that_outgrows_its_shards_copies_records(prepared):
-  names = {path.name for path in prepared.out.rglob("*.arrayrecord")}
+  names = {path.name for path in prepared.out.rglob("train-*.arrayrecord")}
   for number in range(20, 40):
     write(prepared.folder / f"{number}.wav", noise(number, 1))
   assert len(prepared()) == 20
-  assert not names & {path.name for path in prepared.out.rglob("*.arrayrecord")}
+  assert not names & {path.name for path in prepared.out.rglob("train-*.arrayrecord")}
   assert_as_if_at_once(prepared)
 
 
