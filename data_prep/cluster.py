@@ -35,6 +35,8 @@ _WORKER_ENVIRONMENT = dict.fromkeys(
   ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), 1
 )
 _PATIENCE = 1.0  # s between two looks at the workers
+# A worker that is away for this long is given up, and none replaces it.
+LOST_WORKER = "1000h"
 NO_WORKER_LOCAL = 120.0  # s without any until a local cluster is started anew
 NO_WORKER_REMOTE = 600.0  # s without any until a line says so
 CONNECTING = 30.0  # s
@@ -104,8 +106,8 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
     "distributed.admin.tick.limit": "1h",  # decoders block the interpreter for long
-    # A nanny whose worker is away for this long would be closed, and none replaces it.
-    "distributed.deploy.lost-worker-timeout": "1000h",
+    "distributed.scheduler.allowed-failures": 0,  # deaths are counted here
+    "distributed.deploy.lost-worker-timeout": LOST_WORKER,
   }
   with dask.config.set(settings), contextlib.ExitStack() as stack:
     if scheduler is None:
@@ -121,6 +123,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         )
       )
       client = stack.enter_context(Client(cluster))
+      client.register_plugin(IgnoreInterrupts())
     else:
       try:
         client = stack.enter_context(Client(scheduler, timeout=CONNECTING))
@@ -129,7 +132,6 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
           f"--scheduler={scheduler}: cannot be reached ({one_line(error)}); expected"
           " the address of a Dask scheduler, such as tcp://10.0.0.1:8786"
         ) from error
-    client.register_plugin(IgnoreInterrupts())
     yield client
 
 
@@ -170,7 +172,7 @@ def _run(
       try:
         result = future.result()
       except KilledWorker as error:
-        # Dask gives an item up after some deaths; how many, its scheduler decides.
+        # A cluster that exists has tried the item some times already.
         deaths[index] = deaths.get(index, 0) + 1
         if deaths[index] > max_crashes:
           raise UserError(

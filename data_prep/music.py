@@ -46,6 +46,9 @@ class MusicShard:
   stored: Mapping[str, Stored] = field(default_factory=dict)
   excluded: Mapping[str, str] = field(default_factory=dict)
 
+  def __str__(self) -> str:
+    return str(self.place.path)
+
   @property
   def work(self) -> Work:
     """What is to be decoded."""

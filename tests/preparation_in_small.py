@@ -125,12 +125,9 @@ class Life:
       while process.poll() is None:
         assert time.monotonic() < end, "it waits for ever"
         self._wait(process)
-        for worker in self.draws.sample(_workers(process.pid), k=1) if _workers(
-          process.pid
-        ) else ():
+        for worker in _workers(process.pid)[:1]:
           with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
-          break
       assert process.returncode == 0, process.stderr.read()
 
   def full_disk(self) -> None:
@@ -171,7 +168,9 @@ class Life:
     paths = [f"--audio={self.music}", f"--out={out}"]
     return [sys.executable, "-m", "data_prep.fma", *paths, *settings, *flags]
 
-  def _run(self, out: Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+  def _run(
+    self, out: Path, prefix: tuple[str, ...] = ()
+  ) -> subprocess.CompletedProcess:
     return subprocess.run(
       [*prefix, *self._command(out, "--workers=1")],
       cwd=REPOSITORY,
@@ -213,17 +212,18 @@ class Life:
 
 
 def _workers(process: int) -> list[int]:
-  """Processes of workers below a driver, without their nannies."""
-  children = _children(process)
-  return [worker for child in children for worker in _children(child)]
-
-
-def _children(process: int) -> list[int]:
+  """Processes of workers below a driver."""
   found = []
   with contextlib.suppress(OSError):
     for thread in Path(f"/proc/{process}/task").iterdir():
       found += map(int, (thread / "children").read_text().split())
-  return found
+  return [child for child in found if b"spawn_main" in _command_line(child)]
+
+
+def _command_line(process: int) -> bytes:
+  with contextlib.suppress(OSError):
+    return Path(f"/proc/{process}/cmdline").read_bytes()
+  return b""
 
 
 def _mounted(folder: Path) -> bool:

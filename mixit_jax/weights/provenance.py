@@ -94,7 +94,9 @@ def composition(data: Mapping[str, Any]) -> list[tuple[str, str]]:
   for license, counts in table.get("licenses", {}).items():
     text = f"{counts['files']:,} files, {counts['hours']:,.1f} h"
     rows.append((f"license {license}", text))
-  rows += [(f"left out: {k}", f"{n:,} files") for k, n in table.get("left_out", {}).items()]
+  rows += [
+    (f"left out: {k}", f"{n:,} files") for k, n in table.get("left_out", {}).items()
+  ]
   cut = table.get("cut_short", {})
   if cut.get("files"):
     lost = f"{cut['files']:,} files, {cut['seconds_lost']:,.1f} s lost"

@@ -30,13 +30,12 @@ def _die(job):
   return job
 
 
-def _stop_all(job):
-  """Ends its worker and the nanny that would replace it, the first two times."""
+def _die_at_first(job):
+  """Kills its worker the first time that it gets a job, if that is one of two."""
   number, folder = job
-  marker = folder / str(os.getppid())
-  if len(list(folder.iterdir())) < 2 and not marker.exists():
+  marker = folder / f"{number} died"
+  if number < 2 and not marker.exists():
     marker.touch()
-    os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
   return number
 
@@ -100,9 +99,10 @@ def test_an_address_without_a_scheduler_is_named(monkeypatch):
 
 
 def test_a_local_cluster_that_lost_all_workers_is_started_anew(tmp_path, monkeypatch):
-  monkeypatch.setattr(cluster, "NO_WORKER_LOCAL", 2.0)
+  monkeypatch.setattr(cluster, "NO_WORKER_LOCAL", 3.0)
+  monkeypatch.setattr(cluster, "LOST_WORKER", "1ms")  # so that none is replaced
   jobs = [(number, tmp_path) for number in range(4)]
-  assert engine.run(_stop_all, jobs, 2, "x") == list(range(4))
+  assert engine.run(_die_at_first, jobs, 2, "x") == list(range(4))
   assert len(list(tmp_path.iterdir())) == 2
 
 

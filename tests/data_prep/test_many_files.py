@@ -1,4 +1,4 @@
-"""A library of 100,000 tiny files: planned, resumed, grown and listed in little time."""
+"""A library of 100,000 tiny files: planned, resumed, grown and listed in minutes."""
 
 import json
 import resource
