@@ -35,9 +35,10 @@ def music():
   rng = np.random.default_rng(0)
   time = np.arange(RATE * SECONDS) / RATE
   pitch = 220 * 2 ** (rng.integers(0, 24, 24) / 12)
-  tone = np.sin(2 * np.pi * np.cumsum(np.repeat(pitch, len(time) // 24)) / RATE)
+  pitch = np.repeat(pitch, -(-len(time) // 24))[: len(time)]
+  tone = np.sin(2 * np.pi * np.cumsum(pitch) / RATE)
   beat = rng.normal(0, 0.2, len(time)) * np.exp(-((8 * time) % 4))
-  return np.stack([0.4 * tone + beat, 0.3 * tone - beat]).astype(np.float32)
+  return np.stack([0.2 * tone + 0.5 * beat, 0.15 * tone - 0.5 * beat]).astype(np.float32)
 
 
 def encode_m4a(path, audio):
