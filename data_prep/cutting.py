@@ -24,6 +24,7 @@ DamageRule = Literal["use", "refuse"]
 _HASHED = 16  # one sample of so many enters the hash over the audio
 _IN_MEMORY = 64 << 20  # bytes of records; those of longer tracks wait on disk
 _SIZE_BYTES = 8
+_TORN = 0.25  # s before the end of a file that was cut, where frames may be torn
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _cut(opened: Decoding, name: str, rules: Rules, spool: IO[bytes]) -> CutTrac
   _check_format(name, opened, rules)
   track = _Reading(opened)
   audio = _at_rate(track, cut.sample_rate)
-  silent = count = 0
+  silent, ends = 0, list[float]()
   for start, segment in segments_of(
     audio, cut.samples, round(cut.hop * cut.sample_rate)
   ):
@@ -102,9 +103,10 @@ def _cut(opened: Decoding, name: str, rules: Rules, spool: IO[bytes]) -> CutTrac
       segment = np.repeat(segment, NUM_CHANNELS, axis=0)
     record = cut.record(name, segment, start)
     spool.write(len(record).to_bytes(_SIZE_BYTES) + record)
-    count += 1
+    ends.append(start / cut.sample_rate + cut.seconds)
   seconds = track.length / rate
   damage = track.damage()
+  count = len(ends) if damage is None else sum(end < seconds - _TORN for end in ends)
   if damage and rules.damaged == "refuse":
     raise Unusable(name, "damaged", f"{damage.reason} (see --damaged)")
   whole = "" if damage is None else f" that can be used ({damage.reason})"

@@ -188,7 +188,8 @@ def test_music_that_gives_nothing_is_an_error_that_says_why(tmp_path):
 def test_a_split_without_a_segment_gives_a_warning(tmp_path, capsys):
   for name in "ab":
     write(tmp_path / f"music/{name}.wav", noise(1, 2))
-  valid = split_by_hash(["a.wav", "b.wav"], 0.05)["valid"][0]
+  splits = split_by_hash(["a.wav", "b.wav"], 0.05)
+  [valid] = [track for track, split in splits.items() if split == "valid"]
   write(tmp_path / f"music/{valid}", noise(1, 1))
   _prepare(tmp_path / "music", tmp_path / "out")
   assert "warning: no segment for validation: its 1 track" in capsys.readouterr().err

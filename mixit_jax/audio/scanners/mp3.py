@@ -21,7 +21,7 @@ _RATES = {
 }
 _TAGS = (b"Xing", b"Info", b"VBRI")
 _ID3V1_BYTES = 128
-_RUN = 4  # frames in a row on both sides of a hole: fewer may be garbage
+_RUN = 4  # frames in a row before a hole: fewer may be garbage
 
 
 class _Frame(NamedTuple):
@@ -81,7 +81,7 @@ def scan(data: bytes | mmap.mmap) -> Stream:
     tagged, announced = _read_tag(data[starts[0] : starts[0] + frames[0].size])
   if tagged:
     del starts[0], frames[0]
-  sound = next((h for h in holes if _RUN <= h <= len(frames) + tagged - _RUN), None)
+  sound = next((hole for hole in holes if hole >= _RUN), None)
   return Stream(
     start=starts[0] if starts else len(data),
     num_frames=len(frames),
