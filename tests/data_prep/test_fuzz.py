@@ -132,7 +132,7 @@ def hears(decoded, segment, start):
     np.argmax(np.fft.irfft(spectra)[: around.shape[1] - segment.shape[1] + 1])
   )
   error = np.square(around[:, shift : shift + segment.shape[1]] - segment).mean()
-  return error < (0.01 if start else 0.2) * np.square(segment).mean()
+  return error < (0.01 if start else 0.5) * np.square(segment).mean()
 
 
 def nobody_can_tell(content, whole, segment, start):
