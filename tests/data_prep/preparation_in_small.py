@@ -1,6 +1,6 @@
 """A long preparation in small: killed, starved of disk and given other files meanwhile.
 
-    python tests/preparation_in_small.py --minutes=10
+    python tests/data_prep/preparation_in_small.py --minutes=10
 
 A folder of music is prepared again and again while accidents happen to it, drawn at
 random: SIGKILL of the driver or of a worker, a full disk (a small tmpfs where it may be
@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from data_prep.music_files import noise, write
+from music_files import noise, write
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 RATE = 8000
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
 TMPFS_BYTES = 400_000  # beside what is there
