@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from data_prep.progress import Progress
 from data_prep.resources import default_workers
-from mixit_jax.errors import UserError
+from mixit_jax.errors import UserError, missing_extra
 
 __all__ = ["default_workers", "run"]
 
@@ -53,13 +53,10 @@ def run(
   try:
     from data_prep.cluster import run_in_cluster
   except ImportError as error:
-    wanted = (
-      f"{workers} worker processes need" if scheduler is None else "--scheduler needs"
-    )
-    raise UserError(
-      f"{wanted} Dask, which is not installed ({error}): pip install 'mixit-jax[prep]',"
-      " or use --workers=1"
-    ) from error
+    purpose = f"{workers} worker processes (--workers=1 takes none)"
+    if scheduler is not None:
+      purpose = "workers of a cluster (--scheduler)"
+    raise UserError(missing_extra(error, "dask", "prep", purpose)) from error
   completed = run_in_cluster(function, items, workers, max_crashes, scheduler)
   results = dict(progress.follow(completed))
   return [results[index] for index in range(len(items))]
