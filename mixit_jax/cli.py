@@ -116,7 +116,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _select_channels(options: argparse.Namespace) -> None:
-  from mixit_jax.data.songs import find_songs
+  from mixit_jax.data.songs import agreed_stems, find_songs
   from mixit_jax.evaluation.channels import SELECTION_FILE, write_selection
   from mixit_jax.evaluation.selection import select_channels
   from mixit_jax.evaluation.tables import selection_table
@@ -124,9 +124,9 @@ def _select_channels(options: argparse.Namespace) -> None:
 
   if not 0 < options.seconds <= 60:
     raise UserError(f"--seconds={options.seconds:g}: expected more than 0, at most 60")
-  stems = _names(options.stems)
+  stems = _names(options.stems) if options.stems else agreed_stems(options.songs)
   if problem := name_problem(stems):
-    raise UserError(f"--stems={options.stems}: {problem}")
+    raise UserError(f"--stems={','.join(stems)}: {problem}")
   model = load(options.model, options.weights, options.precision)
   if not options.seconds * model.sample_rate > model.config.n_fft / 2:
     raise UserError(

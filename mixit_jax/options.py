@@ -80,7 +80,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
   )
   select.add_argument("--songs", type=Path, required=True, help="validation songs")
   select.add_argument(
-    "--stems", default="bass,drums,vocals,other", help="names, separated by commas"
+    "--stems", help="names, separated by commas [those that all songs have]"
   )
   select.add_argument("--seconds", type=float, default=6.0, help="length of the chunks")
   _precision_option(select)

@@ -1,6 +1,7 @@
 """Whole songs with their stems: one folder per song, one file per stem."""
 
 import dataclasses
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import numpy as np
 
 from mixit_jax.audio.files import AUDIO_SUFFIXES, read_audio
 from mixit_jax.errors import UserError
-from mixit_jax.stems import MIXTURE, STEMS
+from mixit_jax.stems import MIXTURE, STEMS, in_order
 
 # Encoders pad by up to a few thousand samples; a larger difference means another
 # recording.
-_MAX_DIFFERENCE_SECONDS = 0.1
+MAX_DIFFERENCE_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,30 @@ def find_songs(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
         " has no such stem) or move the song away"
       )
   return songs
+
+
+def agreed_stems(folder: Path) -> tuple[str, ...]:
+  """Return the stems that all songs of a folder have: the names of their files.
+
+  Raises:
+    UserError: the folder holds no song, or its songs have different stems.
+  """
+  folder = Path(folder)
+  inside = [p for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
+  places = sorted(p for p in inside if not p.name.startswith("."))
+  found = {p.name: stems for p in places if (stems := _names(p) - {MIXTURE})}
+  if not found and folder.is_dir() and (stems := _names(folder) - {MIXTURE}):
+    found[folder.name] = stems
+  if not found:
+    raise UserError(f"{folder}: holds no song; expected folders with a file per stem")
+  first, *others = found.items()
+  for name, stems in others:
+    if stems != first[1]:
+      raise UserError(
+        f"{folder}: {first[0]} has the stems {', '.join(sorted(first[1]))}, but {name}"
+        f" {', '.join(sorted(stems))}; say with --stems=NAME,NAME which ones count"
+      )
+  return in_order(first[1])
 
 
 def song_folders(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
@@ -109,7 +134,7 @@ def read_song(
   shortest = min(lengths, key=lengths.__getitem__)
   longest = max(lengths, key=lengths.__getitem__)
   length = lengths[shortest]
-  if lengths[longest] - length > _MAX_DIFFERENCE_SECONDS * sample_rate:
+  if lengths[longest] - length > MAX_DIFFERENCE_SECONDS * sample_rate:
     raise UserError(
       f"{folder}: expected files of equal length, found {files[longest].name} of"
       f" {lengths[longest] / sample_rate:.2f} s and {files[shortest].name} of"
@@ -148,12 +173,21 @@ def song_chunks(
     yield references[..., start:stop], mixture[:, start:stop]
 
 
+def _names(folder: Path) -> frozenset[str]:
+  """Return the names of the audio files in a folder, in lower case."""
+  return frozenset(
+    unicodedata.normalize("NFC", path.stem).lower()
+    for path in folder.iterdir()
+    if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+  )
+
+
 def _stem_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
   """Return the audio files of a folder that have one of the names, by name."""
-  by_lower = {name.lower(): name for name in names}
+  by_lower = {unicodedata.normalize("NFC", name).lower(): name for name in names}
   found: dict[str, Path] = {}
   for path in sorted(folder.iterdir()):
-    name = by_lower.get(path.stem.lower())
+    name = by_lower.get(unicodedata.normalize("NFC", path.stem).lower())
     if name is None or path.suffix.lower() not in AUDIO_SUFFIXES:
       continue
     if name in found:

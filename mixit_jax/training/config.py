@@ -23,6 +23,7 @@ from mixit_jax.checked import (
   unknown_key,
 )
 from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.stems import name_problem
 
 # Mixtures of mixtures of up to this many outputs can be assigned exactly.
 _MOST_EXACT_SOURCES = 16
@@ -40,8 +41,8 @@ class DataConfig(Checked):
     "folder of whole validation songs; empty means SHARDS/valid", "", free=True
   )
   stems: tuple[str, ...] = setting(
-    "names of the stems, in the order of the model's outputs",
-    ("bass", "drums", "vocals", "other"),
+    "names of the stems, in the order of the model's outputs; empty: those of the data",
+    (),
   )
   seconds: float = setting("length of a training example", 6.0, above=0)
   drop: float = setting(
@@ -66,10 +67,8 @@ class DataConfig(Checked):
       f"data.buffer = {self.buffer} must hold an example for each of data.threads = "
       f"{self.threads}",
     )
-    require(
-      len(set(self.stems)) == len(self.stems) > 0,
-      f"data.stems must be different names, found {self.stems}",
-    )
+    problem = name_problem(self.stems)
+    require(problem is None, f"data.stems={','.join(self.stems)}: {problem}")
 
 
 @dataclass(frozen=True)
@@ -301,12 +300,18 @@ class Config:
       f"valid.hop_seconds = {valid.hop_seconds:g} is shorter than a sample",
     )
     if self.objective.kind == "stems":
+      stems = self.data.stems
       require(
-        len(self.data.stems) == model.num_sources,
-        f"model.num_sources = {model.num_sources} but data.stems names "
-        f"{len(self.data.stems)} stems: {', '.join(self.data.stems)}",
+        len(stems) in (0, model.num_sources),
+        f"model.num_sources = {model.num_sources} but there are {len(stems)} stems: "
+        f"{', '.join(stems)}; set --config.model.num_sources={len(stems)}",
       )
       return
+    require(
+      not self.data.stems,
+      f"data.stems = {','.join(self.data.stems)} is for fine-tuning: MixIT learns from "
+      'mixtures without stems; leave it out, or set objective.kind = "stems"',
+    )
     require(
       self.init.freeze == "none",
       'init.freeze = "blocks" is a way of fine-tuning; it needs objective.kind = '

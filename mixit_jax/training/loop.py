@@ -13,6 +13,7 @@ from mixit_jax.errors import UserError, one_line
 from mixit_jax.lock import LockError
 from mixit_jax.training.checkpoints import CheckpointError, Checkpoints
 from mixit_jax.training.config import Config, RunConfig
+from mixit_jax.training.dataset import settle_data
 from mixit_jax.training.feed import Feed
 from mixit_jax.training.fitting import fit_to_devices
 from mixit_jax.training.initialize import check_start, initial_state
@@ -60,6 +61,7 @@ def train(config: Config, workdir: Path) -> bool:
     stop = opened.enter_context(StopRequest())
 
     # Devices, objective and data: what cannot work ends here, with nothing written.
+    config = settle_data(config)
     mesh = make_mesh(config.mesh.fsdp)
     check_batch(run.batch, run.parts, mesh)
     # What is settled belongs to these devices: the folder keeps the configuration.

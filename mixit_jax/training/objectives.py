@@ -254,7 +254,7 @@ class Finetuning(Objective):
 
   def __init__(self, config: Config, mesh: Mesh):
     super().__init__(config, mesh)
-    self.stems = config.data.stems
+    self.stems = config.data.stems or None  # without data, nothing names them
 
   def loss(
     self, params: Params, batch: StemBatch, dropout_keys: Array | None
