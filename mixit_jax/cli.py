@@ -190,7 +190,7 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-  from mixit_jax.doctor.command import diagnose, forecast
+  from mixit_jax.doctor.command import diagnose, forecast, inspect
 
   if not 0 < options.utilization <= 100:
     raise UserError(
@@ -198,7 +198,14 @@ def _doctor(options: argparse.Namespace) -> None:
     )
   if options.peak_tflops is not None and not 0 < options.peak_tflops < math.inf:
     raise UserError(f"--peak-tflops={options.peak_tflops:g} must be a positive number")
-  if options.config is None:
+  if options.data_all and not options.data:
+    raise UserError("--data-all needs --data; see --help")
+  if options.data:
+    if options.config is not None or options.overrides or options.topology:
+      raise UserError("--data is a question of its own; ask the other ones without it")
+    folders = [Path(name) for name in _names(options.data) if name]
+    inspect(folders, options.data_all, _say)
+  elif options.config is None:
     if options.overrides or options.topology:
       needing = (*options.overrides, "--topology")[0]
       raise UserError(f"{needing} needs --config; see --help")

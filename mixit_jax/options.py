@@ -133,9 +133,21 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
   doctor = _command(
     commands,
     "doctor",
-    "see whether this machine is ready, or with --config what a run will need",
+    "see whether this machine is ready, with --config what a run will need, or with"
+    " --data whether prepared data is whole",
   )
-  doctor.usage = "%(prog)s [--config=FILE[:NAME]] [--config.KEY=…] [OPTION…]"
+  doctor.usage = (
+    "%(prog)s [--config=FILE[:NAME]] [--config.KEY=…] [--data=FOLDER] [OPTION…]"
+  )
+  doctor.add_argument(
+    "--data",
+    metavar="FOLDER",
+    help="read some records of each shard, and every validation song, in a minute;"
+    " several folders are separated by commas",
+  )
+  doctor.add_argument(
+    "--data-all", action="store_true", help="read every record instead"
+  )
   doctor.add_argument(
     "--config",
     metavar="FILE[:NAME]",

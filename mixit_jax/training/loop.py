@@ -68,6 +68,7 @@ def train(config: Config, workdir: Path) -> bool:
     objective = make_objective(fit_to_devices(config, mesh), mesh)
     examples = objective.examples()
     validator = Validator(objective)
+    validator.check()
     lock = opened.enter_context(owned(workdir))
     past = find_past(config, objective, workdir, mesh)
     if past is None:
@@ -100,11 +101,12 @@ def train(config: Config, workdir: Path) -> bool:
       Telemetry(workdir, config, first, validated, enabled=lead)
     )
     meter, progress = Meter(config, mesh), Progress(run.steps)
+    damaged = past.meta.get("damaged", 0) if past is not None else 0
 
     def save(step: int, state: TrainState) -> None:
       if lock is not None:
         lock.check()
-      checkpoints.save(step, state, {**record, "step": step})
+      checkpoints.save(step, state, {**record, "step": step, "damaged": damaged})
 
     def validate(step: int, state: TrainState) -> None:
       params = local_copy(state.params if state.ema is None else state.ema, mesh)
@@ -150,6 +152,7 @@ def train(config: Config, workdir: Path) -> bool:
         watchdog.enter(f"step {step}: waiting for data")
         with meter.waiting():
           batch, placed = feed.take()
+        damaged += int(batch["damaged"].sum())
 
         watchdog.enter(f"step {step}: waiting for devices")
         _profile(run, workdir, step)
@@ -172,9 +175,9 @@ def train(config: Config, workdir: Path) -> bool:
         telemetry.advance(step)
         if step % run.log_every == 0 or step == run.steps:
           left = progress.seconds_left(step)
-          values = {**metrics, **meter.read()} | (
-            {"seconds_left": left} if left else {}
-          )
+          values = {**metrics, **meter.read()}
+          values |= {"seconds_left": left} if left else {}
+          values |= {"damaged_records": damaged} if damaged else {}
           note = describe(checkpoints.losses, left)
           telemetry.scalars("train", step, values, note)
 
