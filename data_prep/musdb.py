@@ -257,7 +257,7 @@ def _summarize(out: Path, manifest: Manifest, num_songs: int, songs: int) -> Non
     f"{out}: segments of {manifest.seconds:g} s of {num_songs} training songs:"
     f" {counts}; {len(valid)} validation songs; left out: {silent} silent stems,"
     f" {broken} broken files"
-    + (f", {songs} songs" if songs else "")
+    + (f", {songs} {'song' if songs == 1 else 'songs'}" if songs else "")
     + (f", see {out / 'manifest.json'}" if manifest.skipped else "")
   )
   if not valid:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import signal
+from scipy import fft
 
 from data_prep.segments import NUM_CHANNELS, quiet_decoders
 from data_prep.shards import printable
@@ -160,11 +160,12 @@ def _lateness(rest: np.ndarray, stem: np.ndarray, rate: int) -> float:
   found = stem[:, :length].mean(axis=0)
   there = rest[:, :length].mean(axis=0) + found
   most = min(round(_MOST_SHIFT_SECONDS * rate), length - 1)
-  products = signal.correlate(found, there, method="fft")
-  products = products[length - 1 - most : length + most]
+  size = fft.next_fast_len(length + most, real=True)
+  spectrum = fft.rfft(found, size) * np.conj(fft.rfft(there, size))
+  products = np.roll(fft.irfft(spectrum, size), most)[: 2 * most + 1]
   at = int(np.argmax(products))
-  size = float(np.linalg.norm(found) * np.linalg.norm(there))
-  if products[at] < _LEAST_CORRELATION * size:
+  largest = float(np.linalg.norm(found) * np.linalg.norm(there))
+  if products[at] <= _LEAST_CORRELATION * largest:  # or nothing sounds
     return 0.0
   late = (at - most) / rate
   return late if abs(late) >= _LEAST_SHIFT_SECONDS else 0.0

@@ -104,7 +104,7 @@ def test_a_folder_valid_comes_first(songs, tmp_path):
 
 def test_mistakes_are_named_before_anything_is_written(songs, tmp_path):
   out = tmp_path / "out"
-  with pytest.raises(UserError, match=r"no song 'Third Song' in train/.*'Third - "):
+  with pytest.raises(UserError, match=r"no song 'Third Song'; .*'Third - "):
     _prepare(songs, out, "--valid-songs=Third Song")
   every = [f"--valid-songs={song.name}" for song in (songs / "train").iterdir()]
   with pytest.raises(UserError, match="leaves no song"):
