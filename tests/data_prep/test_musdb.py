@@ -110,7 +110,7 @@ def test_mistakes_are_named_before_anything_is_written(songs, tmp_path):
   with pytest.raises(UserError, match="leaves no song"):
     _prepare(songs, out, *every)
   (songs / "train/Third - Song/drums.wav").unlink()
-  with pytest.raises(UserError, match="2 of 3 have .* but Third - Song lacks drums"):
+  with pytest.raises(UserError, match=r"2 of 3 have .* but Third - Song lacks drums"):
     _prepare(songs, out)
   with pytest.raises(UserError, match="Third - Song lacks a file for drums; mend"):
     _prepare(songs, out, f"--stems={','.join(STEMS)}")
