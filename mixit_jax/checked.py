@@ -155,6 +155,8 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
   origin = typing.get_origin(hint)
   if origin is Literal:
     choices = typing.get_args(hint)
+    if isinstance(value, bool) and "on" in choices:
+      value = "on" if value else "off"
     require(
       value in choices, f"{key} must be one of {', '.join(choices)}; found {value!r}"
     )

@@ -37,7 +37,9 @@ def data_checks(folders: Sequence[Path], everything: bool) -> Iterator[Check]:
       manifest = Manifest.load(folder)
     except UserError:
       continue  # the check above has said why
-    pairs = [(split, name) for split in manifest.splits for name in manifest.splits[split]]
+    pairs = [
+      (split, name) for split in manifest.splits for name in manifest.splits[split]
+    ]
     seconds = _SECONDS / max(1, len(pairs) * len(folders))
     for split, source in pairs:
       limit = None if everything else seconds

@@ -19,13 +19,18 @@ from jax.ad_checkpoint import checkpoint_name
 
 from mixit_jax.separator.bands import band_runs
 from mixit_jax.separator.config import SeparatorConfig
-from mixit_jax.separator.ops.attention import ATTENDED, is_fused_forward, self_attention
+from mixit_jax.separator.ops.attention import (
+  ATTENDED,
+  QKV,
+  is_fused_forward,
+  self_attention,
+)
 from mixit_jax.separator.ops.convolution import correlate
 from mixit_jax.separator.ops.dropout import dropout, fold_in_each
 from mixit_jax.separator.ops.vectors import as_rank
 
 # Results of the matrix products: a policy may save them and recompute the rest.
-SAVED_PRODUCTS = ("expanded", "contracted", "qkv", "projected", ATTENDED)
+SAVED_PRODUCTS = ("expanded", "contracted", QKV, "projected", ATTENDED)
 
 # Layers of the decoder without a nonlinearity between them.
 COMPOSED = ("expand", "hidden")
@@ -52,13 +57,14 @@ class BSLocoformer(nn.Module):
     if c.dtype == "auto":
       raise ValueError('the dtype is "auto": call config.settled(platform) first')
     block = TFLocoformerBlock
+    loop = c.scan_blocks != "off"
     if c.remat != "none":
       policies = jax.checkpoint_policies
       products = policies.save_from_both_policies(
         policies.save_only_these_names(*SAVED_PRODUCTS), is_fused_forward
       )
       policy = products if c.remat == "dots" else None
-      block = nn.remat(block, prevent_cse=not c.scan_blocks, policy=policy)
+      block = nn.remat(block, prevent_cse=not loop, policy=policy)
     self.band_split = BandSplit(c)
     self.blocks = nn.scan(
       block,
@@ -67,7 +73,7 @@ class BSLocoformer(nn.Module):
       in_axes=(0, nn.broadcast),
       length=c.num_blocks,
       check_constancy_invariants=False,
-      unroll=1 if c.scan_blocks else c.num_blocks,
+      unroll=1 if loop else c.num_blocks,
     )(c)
     self.decoder = MaskDecoder(c)
 
@@ -240,10 +246,10 @@ class ConvSwiGLU(nn.Module):
     in_bias = self.param("in_bias", init, (2 * hidden,))
     out_kernel = self.param("out_kernel", init, (size, hidden, dim))
     out_bias = self.param("out_bias", init, (dim,))
-    x = correlate(x, in_kernel.astype(c.dtype), full=True)
+    x = correlate(x, in_kernel.astype(c.dtype), True, c.convolution)
     x = checkpoint_name(x + as_rank(in_bias, x.ndim).astype(c.dtype), "expanded")
     x = dropout(_swiglu(x), c.dropout, keys, site)
-    x = correlate(x, out_kernel.astype(c.dtype))
+    x = correlate(x, out_kernel.astype(c.dtype), False, c.convolution)
     x = checkpoint_name(x + as_rank(out_bias, x.ndim).astype(c.dtype), "contracted")
     return dropout(x, c.dropout, keys, site + 1)
 
@@ -264,9 +270,13 @@ class SelfAttention(nn.Module):
     init = uniform_fan_in(dim)
     qkv_kernel = self.param("qkv_kernel", init, (dim, 3 * dim))
     out_kernel = self.param("out_kernel", init, (dim, dim))
-    qkv = checkpoint_name(x @ qkv_kernel.astype(c.dtype), "qkv")
     x = self_attention(
-      qkv, c.num_heads, fold_in_each(keys, site), c.attention_dropout, c.attention
+      x,
+      qkv_kernel.astype(c.dtype),
+      c.num_heads,
+      fold_in_each(keys, site),
+      c.attention_dropout,
+      c.attention,
     )
     x = checkpoint_name(x @ out_kernel.astype(c.dtype), "projected")
     return dropout(x, c.dropout, keys, site + 1)

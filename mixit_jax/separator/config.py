@@ -18,7 +18,15 @@ _PRESET_FIELDS = ("num_blocks", "embed_dim", "ffn_dim", "num_heads", "num_groups
 
 # How a model is computed, not what it is.
 _COMPUTATION = frozenset(
-  {"dropout", "attention_dropout", "dtype", "remat", "scan_blocks", "attention"}
+  {
+    "dropout",
+    "attention_dropout",
+    "dtype",
+    "remat",
+    "scan_blocks",
+    "attention",
+    "convolution",
+  }
 )
 
 
@@ -65,16 +73,23 @@ class SeparatorConfig(Checked):
     "auto",
     free=True,
   )
-  scan_blocks: bool = setting(
-    "compile one block and loop, or unroll all (slower to compile); the parameters are "
-    "the same",
-    True,
+  scan_blocks: Literal["auto", "on", "off"] = setting(
+    "compile one block and loop, or unroll all, which is slower to compile and moves a "
+    "sixth less memory in a training step on GPUs; auto: off there, else on; the "
+    "parameters are the same",
+    "auto",
     free=True,
   )
   attention: Literal["auto", "xla", "cudnn", "pallas"] = setting(
     "xla; fused, without attention dropout: cudnn (GPU, bfloat16), pallas (TPU v4 and "
     "later); auto: fused where possible",
     "auto",
+    free=True,
+  )
+  convolution: Literal["convolution", "taps", "columns"] = setting(
+    "a convolution, one matrix product per tap, or one with neighbors side by side; "
+    "results differ by rounding",
+    "convolution",
     free=True,
   )
 
@@ -122,19 +137,25 @@ class SeparatorConfig(Checked):
     sizes = dict(zip(_PRESET_FIELDS, _PRESETS[size], strict=True))
     return cls(**(sizes | overrides))
 
-  def settled(self, platform: str) -> Self:
+  def settled(self, platform: str, training: bool = False) -> Self:
     """Replace every "auto" with the choice for a platform.
 
     Args:
       platform: "cpu", "gpu" or "tpu", of the devices that the model is compiled for.
-        A training has settled `remat` by their memory before.
+      training: whether gradients are computed. A training has settled `remat` by the
+        memory of its devices before.
     """
-    dtype, remat = self.dtype, self.remat
+    dtype, remat, scan_blocks = self.dtype, self.remat, self.scan_blocks
     if dtype == "auto":
       dtype = "float32" if platform == "cpu" else "bfloat16"
     if remat == "auto":
       remat = "dots"
-    settled = dataclasses.replace(self, dtype=dtype, remat=remat)
+    if scan_blocks == "auto":
+      # What a loop keeps for the backward pass goes into stacks, and out of them again.
+      scan_blocks = "off" if training and platform == "gpu" else "on"
+    settled = dataclasses.replace(
+      self, dtype=dtype, remat=remat, scan_blocks=scan_blocks
+    )
     if self.attention == "auto":
       attention: Literal["xla", "cudnn", "pallas"] = "xla"
       if platform == "gpu" and settled._cudnn_problem() is None:

@@ -76,7 +76,7 @@ class Objective(ABC):
 
   def __init__(self, config: Config, mesh: Mesh):
     self.config = config
-    self.model = config.model.settled(platform_of(mesh))
+    self.model = config.model.settled(platform_of(mesh), training=True)
     self.stems: tuple[str, ...] | None = None
     self.valid_songs: list[Path] = []
 

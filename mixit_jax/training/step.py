@@ -52,7 +52,7 @@ def make_train_step(
   """
   frozen, run = config.frozen, config.run
   platform = platform_of(mesh)
-  model = config.model.settled(platform)
+  model = config.model.settled(platform, training=True)
   update_if = _branch if platform == "cpu" else _choose
   dropout = max(config.model.dropout, config.model.attention_dropout) > 0
 

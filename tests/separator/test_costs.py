@@ -21,7 +21,7 @@ CONFIG = SeparatorConfig(
   hop=32,
   bands=(8, 8, 16, 33),
   attention="xla",
-  scan_blocks=False,
+  scan_blocks="off",
 )
 SAMPLES = 2000
 

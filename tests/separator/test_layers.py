@@ -147,12 +147,39 @@ def test_blocks_and_paths_draw_different_dropout_masks():
   np.testing.assert_array_equal(apply(1), apply(1))
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize("rate", [0.003, 0.1, 0.5])
 def test_dropout_drops_its_share_and_keeps_the_mean(rate):
-  y = dropout(jnp.ones((2, 100, 333)), rate, keys(2), 0)
-  dropped = np.mean(y == 0)
-  assert abs(dropped - rate) < 0.01
-  np.testing.assert_allclose(y[y != 0], 1 / (1 - rate), rtol=1e-4)
+  y = dropout(jnp.ones((2, 20, 100, 333)), rate, keys(2), 0)
+  deviation = np.sqrt(rate * (1 - rate) / y.size)
+  assert abs(np.mean(y == 0) - rate) < 4 * deviation
+  np.testing.assert_allclose(y[y != 0], 1 / (1 - rate), rtol=1e-6)
+
+
+def test_dropout_drops_independently():
+  """As fair coins would: neighbors, examples, sites, sums and patterns of eight."""
+  shape = (4, 32, 64, 128)
+  signs = [np.sign(dropout(jnp.ones(shape), 0.5, keys(4), n) - 0.5) for n in (0, 1)]
+  first = signs[0]
+  limit = 5 / np.sqrt(first.size)
+  assert abs(np.mean(first * signs[1])) < limit
+  for axis in range(4):
+    for lag in (1, 2, 3, 4, 8, 16, 32, 64):
+      if lag < shape[axis]:
+        near = np.take(first, range(shape[axis] - lag), axis)
+        far = np.take(first, range(lag, shape[axis]), axis)
+        assert abs(np.mean(near * far)) < limit * 2, (axis, lag)
+    # The sum of n fair signs has the variance n, and its estimate from m sums the
+    # deviation sqrt(2 / m).
+    sums = first.sum(axis)
+    variance = np.mean(sums**2) / shape[axis]
+    assert abs(variance - 1) < 5 * np.sqrt(2 / sums.size), axis
+  for order in ((0, 1, 2, 3), (0, 1, 3, 2)):
+    bits = np.transpose(first, order).reshape(-1, 8) > 0
+    counts = np.bincount(bits @ (2 ** np.arange(8)), minlength=256)
+    expected = len(bits) / 256
+    statistic = np.sum((counts - expected) ** 2 / expected)
+    # chi squared of 255 degrees of freedom: mean 255, deviation sqrt(510).
+    assert abs(statistic - 255) < 5 * np.sqrt(510)
 
 
 def test_dropout_masks_follow_from_key_and_site_alone():

@@ -17,8 +17,8 @@ from jax.ad_checkpoint import checkpoint_name
 from mixit_jax.devices.platforms import by_platform
 from mixit_jax.separator.ops.dropout import dropout, fold_in_each
 
-# Name of what the forward pass keeps for the backward pass, for remat policies.
-ATTENDED = "attended"
+# Names of what the forward pass keeps for the backward pass, for remat policies.
+QKV, ATTENDED = "qkv", "attended"
 
 # Of cuDNN the same is not within reach of a name: its forward kernel's primitive.
 _FUSED_FORWARD = "dot_product_attention_fwd_wrapper"
@@ -31,33 +31,45 @@ _WEIGHTS_AT_ONCE = 2**19
 
 
 def self_attention(
-  qkv: Array, num_heads: int, keys: Array | None, rate: float, kernel: str
+  x: Array,
+  projection: Array,
+  num_heads: int,
+  keys: Array | None,
+  rate: float,
+  kernel: str,
 ) -> Array:
   """Let every place of a sequence attend to all of them.
 
   Args:
-    qkv: queries, keys and values side by side [B, S, L, 3D].
-    num_heads: heads, a divisor of D.
+    x: sequences [B, S, L, D].
+    projection: weights that make queries, keys and values, side by side [D, 3E].
+    num_heads: heads, a divisor of E.
     keys: dropout keys [B], or None for no dropout.
     rate: share of the weights to drop.
     kernel: "cudnn" (GPU, bfloat16) or "pallas" (TPU), which store no weights and know
       no dropout, or "xla". Sequences too long for "pallas" take "xla".
 
   Returns:
-    array [B, S, L, D].
+    array [B, S, L, E].
   """
-  batch, sequences, length, features = qkv.shape
-  one_axis = qkv.reshape(batch * sequences, length, features)
+  batch, sequences, length, _ = x.shape
+  one_axis = (batch * sequences, length, -1)
   if kernel == "cudnn":
-    return _attend_by_cudnn(one_axis, num_heads).reshape(*qkv.shape[:3], -1)
+    # One product more for each, but none is cut out of a larger one.
+    q, k, v = (
+      checkpoint_name(x @ part, QKV).reshape(one_axis)
+      for part in jnp.split(projection, 3, -1)
+    )
+    return _attend_by_cudnn(q, k, v, num_heads).reshape(*x.shape[:3], -1)
+  qkv = checkpoint_name(x @ projection, QKV)
   if kernel == "pallas" and length <= LONGEST_ON_TPU:
     # Here, because nothing else needs Pallas, which takes 0.1 s to import.
     from mixit_jax.separator.ops.tpu_attention import attend_heads
 
-    x = attend_heads(one_axis, num_heads)
+    x = attend_heads(qkv.reshape(one_axis), num_heads)
     return checkpoint_name(x.reshape(*qkv.shape[:3], -1), ATTENDED)
   parts = jnp.split(qkv, 3, -1)
-  heads = (batch, sequences, length, num_heads, features // 3 // num_heads)
+  heads = (batch, sequences, length, num_heads, parts[0].shape[-1] // num_heads)
   q, k, v = (
     # As [heads S, B, L, D / heads].
     jnp.transpose(part.reshape(heads), (3, 1, 0, 2, 4)).reshape(
@@ -74,23 +86,26 @@ def is_fused_forward(primitive: Any, *_: Any, **__: Any) -> bool:
   return str(primitive) == _FUSED_FORWARD
 
 
-def _attend_by_cudnn(qkv: Array, num_heads: int) -> Array:
-  """Attend by cuDNN's kernel: [S, L, 3D] to [S, L, D].
+def _attend_by_cudnn(q: Array, k: Array, v: Array, num_heads: int) -> Array:
+  """Attend by cuDNN's kernel: queries, keys and values [S, L, E] to [S, L, E].
 
   JAX differentiates it for even lengths only: odd ones get a place that is not seen.
   """
-  count, length, _ = qkv.shape
-  seen = None
-  if length % 2:
-    qkv = jnp.pad(qkv, ((0, 0), (0, 1), (0, 0)))
-    seen = jnp.full(count, length, jnp.int32)
-  q, k, v = (
-    part.reshape(*part.shape[:2], num_heads, -1) for part in jnp.split(qkv, 3, -1)
-  )
+  count, length, features = q.shape
+  odd = length % 2
+  seen = jnp.full(count, length, jnp.int32) if odd else None
   x = jax.nn.dot_product_attention(
-    q, k, v, query_seq_lengths=seen, key_value_seq_lengths=seen, implementation="cudnn"
+    *(
+      jnp.pad(part, ((0, 0), (0, odd), (0, 0))).reshape(
+        count, length + odd, num_heads, -1
+      )
+      for part in (q, k, v)
+    ),
+    query_seq_lengths=seen,
+    key_value_seq_lengths=seen,
+    implementation="cudnn",
   )
-  return x.reshape(*qkv.shape[:2], -1)[:, :length]
+  return x.reshape(count, length + odd, features)[:, :length]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))

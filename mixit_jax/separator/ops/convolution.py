@@ -1,5 +1,6 @@
 """Correlation along sequences."""
 
+import functools
 from functools import partial
 
 import jax
@@ -9,7 +10,9 @@ from jax import Array, lax
 from mixit_jax.devices.platforms import by_platform
 
 
-def correlate(x: Array, kernel: Array, full: bool = False) -> Array:
+def correlate(
+  x: Array, kernel: Array, full: bool = False, form: str = "convolution"
+) -> Array:
   """Correlate sequences with a kernel, features last: y[l] = sum_j x[l + j] W[j].
 
   Args:
@@ -17,13 +20,28 @@ def correlate(x: Array, kernel: Array, full: bool = False) -> Array:
     kernel: weights [J, D, E].
     full: pad every sequence with J - 1 zeros at both ends, so that every overlap
       with the kernel counts.
+    form: "convolution"; "taps", a matrix product for each tap, summed in float32; or
+      "columns", one product with the J neighbors side by side.
 
   Returns:
     array [B, S, L', E]; L' is L + J - 1 if full, else L - J + 1.
   """
-  batch, sequences, length, features = x.shape
-  y = _correlate(x.reshape(batch * sequences, length, features), kernel, full)
-  return y.reshape(batch, sequences, *y.shape[1:])
+  if form == "convolution":
+    batch, sequences, length, features = x.shape
+    y = _correlate(x.reshape(batch * sequences, length, features), kernel, full)
+    return y.reshape(batch, sequences, *y.shape[1:])
+  taps = len(kernel)
+  if full:
+    x = jnp.pad(x, ((0, 0), (0, 0), (taps - 1, taps - 1), (0, 0)))
+  length = x.shape[2] - taps + 1
+  shifted = [x[:, :, tap : tap + length] for tap in range(taps)]
+  if form == "columns":
+    return jnp.concatenate(shifted, -1) @ kernel.reshape(-1, kernel.shape[-1])
+  products = (
+    jnp.matmul(part, tap, preferred_element_type=jnp.float32)
+    for part, tap in zip(shifted, kernel, strict=True)
+  )
+  return functools.reduce(jnp.add, products).astype(x.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

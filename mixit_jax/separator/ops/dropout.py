@@ -1,8 +1,15 @@
-"""Dropout whose masks follow from one key per example."""
+"""Dropout whose masks follow from one key per example.
+
+Every value hashes its own place. Nothing is drawn ahead: XLA computes the mask in the
+loop that uses it, forward and again backward. Words of `jax.random.bits` went through
+memory, a tenth of the traffic of a training step.
+"""
+
+import math
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 
 def fold_in_each(keys: Array | None, data: int | Array) -> Array | None:
@@ -15,12 +22,9 @@ def fold_in_each(keys: Array | None, data: int | Array) -> Array | None:
 def dropout(x: Array, rate: float, keys: Array | None, site: int) -> Array:
   """Set values to zero at random, with masks that follow from each example's key.
 
-  A word of 32 random bits serves two values: its halves stand along the axis after the
-  batch. (Halves side by side would need a bitcast, which is very slow on TPUs.)
-
   Args:
-    x: values [B, S, ...].
-    rate: share of the values to drop, rounded to a multiple of 1/65536.
+    x: values [B, ..., D].
+    rate: share of the values to drop.
     keys: one key per example [B], or None for no dropout.
     site: number of this place among those that share the keys.
 
@@ -29,12 +33,37 @@ def dropout(x: Array, rate: float, keys: Array | None, site: int) -> Array:
   """
   if keys is None or rate == 0:
     return x
-  threshold = round(rate * 2**16)
-  count, *rest = x.shape[1:]
+  kept = _words(keys, site, x.shape) >= jnp.uint32(round(rate * 2**32))
+  return jnp.where(kept, x * (1 / (1 - rate)), jnp.zeros((), x.dtype))
 
-  def draw(key: Array) -> Array:
-    words = jax.random.bits(jax.random.fold_in(key, site), (-(-count // 2), *rest))
-    return jnp.concatenate([words & 0xFFFF, words >> 16])[:count]
 
-  kept = jax.vmap(draw)(keys) >= threshold
-  return jnp.where(kept, x * (2**16 / (2**16 - threshold)), jnp.zeros((), x.dtype))
+def _words(keys: Array, site: int, shape: tuple[int, ...]) -> Array:
+  """Return random words of 32 bits for values of a shape [B, ..., D].
+
+  Each row of D values is a sequence of its own: the hashes of start + d * step, where
+  start and step are hashes of the row's number and of 64 bits of the example's key. The
+  upper bits are the better ones.
+  """
+  per_example = (-1, *(1,) * (len(shape) - 1))
+  seeds = jax.vmap(lambda key: jax.random.bits(jax.random.fold_in(key, site), (2,)))
+  first, second = (seed.reshape(per_example) for seed in seeds(keys).T)
+  rows = jnp.arange(math.prod(shape[1:-1]), dtype=jnp.uint32)
+  rows = rows.reshape(1, *shape[1:-1], 1)
+  start = _hash(_hash(rows + first) ^ second)
+  step = _hash(start ^ first) | 1
+  # One of each per row: not to be computed again for each of its values.
+  start, step = lax.optimization_barrier((start, step))
+  word = start + step * jnp.arange(shape[-1], dtype=jnp.uint32).reshape(
+    (1,) * (len(shape) - 1) + (-1,)
+  )
+  # C. Wellons's lowbias32 without its last step, which leaves the upper bits alone.
+  word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
+  return (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
+
+
+def _hash(word: Array) -> Array:
+  """Mix the bits of words, one to one: C. Wellons's triple32."""
+  word = (word ^ (word >> 17)) * jnp.uint32(0xED5AD4BB)
+  word = (word ^ (word >> 11)) * jnp.uint32(0xAC4C1B51)
+  word = (word ^ (word >> 15)) * jnp.uint32(0x31848BAB)
+  return word ^ (word >> 14)

@@ -99,7 +99,9 @@ def test_the_padding_of_odd_lengths_for_cudnn_is_not_seen(length, monkeypatch):
 
   def outcome(kernel):
     def loss(qkv):
-      x = attention.self_attention(qkv, 2, None, 0.0, kernel)
+      x = attention.self_attention(
+        qkv, np.eye(24, dtype=np.float32), 2, None, 0.0, kernel
+      )
       return jnp.sum(x**2), x
 
     return jax.grad(loss, has_aux=True)(jnp.asarray(qkv))

@@ -1,5 +1,7 @@
 """Correlation along sequences, its gradients, types and sharding."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +35,16 @@ def with_gradients(function, full):
   return evaluate
 
 
+@pytest.mark.parametrize("form", ["taps", "columns"])
+@pytest.mark.parametrize("full", [False, True])
+def test_products_give_the_same(form, full):
+  x, kernel = draw(2, 3, 9, 5), draw(4, 5, 6)
+  found = with_gradients(partial(correlate, form=form), full)(x, kernel)
+  expected = with_gradients(by_definition, full)(x, kernel)
+  for one, other in zip(found, expected, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("variant", ["_gradients", "_gradients_on_cpu"])
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("length", [4, 9])
@@ -50,9 +62,10 @@ def test_values_and_gradients_follow_from_the_definition(
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
-def test_types_are_kept():
+@pytest.mark.parametrize("form", ["convolution", "taps", "columns"])
+def test_types_are_kept(form):
   x, kernel = draw(1, 2, 5, 3).astype(jnp.bfloat16), draw(2, 3, 4).astype(jnp.bfloat16)
-  y, pull = jax.vjp(correlate, x, kernel)
+  y, pull = jax.vjp(partial(correlate, form=form), x, kernel)
   assert y.dtype == jnp.bfloat16
   assert [gradient.dtype for gradient in pull(y)] == [jnp.bfloat16, jnp.bfloat16]
 

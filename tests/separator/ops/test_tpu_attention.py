@@ -59,13 +59,14 @@ def test_large_logits_stay_finite_and_choose_one_key():
 
 
 def lowered_for_tpu(length, kernel="pallas"):
-  qkv = jax.ShapeDtypeStruct((1, 2, length, 3 * 128), jnp.bfloat16)
+  x = jax.ShapeDtypeStruct((1, 2, length, 128), jnp.bfloat16)
+  projection = jax.ShapeDtypeStruct((128, 3 * 128), jnp.bfloat16)
 
-  def gradient(qkv):
-    attended = lambda x: jnp.sum(self_attention(x, 8, None, 0.0, kernel))  # noqa: E731
-    return jax.value_and_grad(attended)(qkv)
+  def attended(x, projection):
+    return jnp.sum(self_attention(x, projection, 8, None, 0.0, kernel))
 
-  exported = jax.export.export(jax.jit(gradient), platforms=["tpu"])(qkv)
+  step = jax.jit(jax.value_and_grad(attended))
+  exported = jax.export.export(step, platforms=["tpu"])(x, projection)
   return exported.mlir_module().count("tpu_custom_call")
 
 
