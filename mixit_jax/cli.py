@@ -19,7 +19,7 @@ from mixit_jax.console import (
 )
 from mixit_jax.errors import UserError
 from mixit_jax.options import TORCH_OVERRIDES, flags_of, given, make_parser
-from mixit_jax.stems import STEMS, name_problem
+from mixit_jax.stems import name_problem
 
 if TYPE_CHECKING:
   from mixit_jax.evaluation.results import Evaluation
@@ -173,11 +173,12 @@ def _plan(options: argparse.Namespace) -> Plan:
     from mixit_jax.inference.evaluate import model_plan
 
     return model_plan(_load(options), options.songs, options.jobs or 1)
+  from mixit_jax.data.songs import usual_stems
   from mixit_jax.evaluation.estimate_files import estimates_plan
 
-  stems = STEMS if options.stems is None else _names(options.stems)
+  stems = _names(options.stems) if options.stems else usual_stems(options.songs)
   if problem := name_problem(stems):
-    raise UserError(f"--stems={options.stems}: {problem}")
+    raise UserError(f"--stems={','.join(stems)}: {problem}")
   jobs = options.jobs or os.cpu_count() or 1
   return estimates_plan(options.estimates, options.songs, stems, jobs)
 

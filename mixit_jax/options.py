@@ -172,7 +172,7 @@ two results differ. Exit status: 0; 1 a song could not be scored; 130 Ctrl-C."""
   add(
     "--stems",
     metavar="A,B",
-    help="of the estimates, to score [bass,drums,vocals,other]",
+    help="of the estimates, to score [those that most songs have]",
   )
   add(
     "--compare",
