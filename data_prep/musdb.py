@@ -45,7 +45,7 @@ from data_prep.song_files import (
   sort_files,
 )
 from data_prep.song_splits import split_songs
-from data_prep.song_verdicts import Checked, check_songs
+from data_prep.song_verdicts import Checked, check_songs, tell
 from mixit_jax.console import expand_home, run_command
 from mixit_jax.data.manifest import Manifest, SkippedFile
 from mixit_jax.errors import UserError
@@ -116,12 +116,13 @@ def main(arguments: list[str] | None = None) -> None:
     sort_files(song, song.relative_to(flags.musdb).as_posix(), stems)
     for song in (*train, *valid)
   ]
-  named, skipped = apply_rules(files, rules)
+  named, skipped, said = apply_rules(files, rules)
   per_shard = flags.songs_per_shard or tracks_per_shard(len(train))
   cut = Cut(flags.sample_rate, flags.seconds, flags.hop, flags.codec)
   settings = _settings(flags, stems, rules, named, set(valid), per_shard)
   claim_folder(flags.out, "data_prep.musdb", settings)
   checked = check_songs(flags.out, named, set(valid), rules, cut, flags.workers)
+  tell([*said, *checked.said], flags.out)
   skipped += checked.skipped
   left_out_songs = len(skipped)
   if not checked.train:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
+from data_prep.crashes import CrashLog
 from data_prep.segments import NUM_CHANNELS, quiet_decoders
 from data_prep.shards import printable
 from data_prep.song_files import Rules, SongFiles
@@ -50,11 +51,15 @@ class SongCheck:
 
   def run(self) -> None:
     """Read the song and write the report."""
+    self.report_path.parent.mkdir(parents=True, exist_ok=True)
+    crashes = CrashLog(self.report_path.with_suffix(".running"))
     try:
-      report = measure(self.song, self.sample_rate)
+      with crashes.watch(self.song.name):
+        report = measure(self.song, self.sample_rate)
     except AudioError as error:
       report = {"broken": printable(Path(error.file).name), "reason": error.reason}
     write_json(self.report_path, {"stamps": self._stamps(), **report})
+    crashes.close()
 
   def report(self) -> dict[str, Any]:
     """Return what was found; see `measure`."""

@@ -20,6 +20,7 @@ Extra = Literal["ignore", "skip", "stop"]
 Misaligned = Literal["skip", "stop", "align"]
 Mixture = Literal["keep", "skip", "stop", "sum"]
 
+_DONE = {"sum": "summed", "silence": "taken as silence", "ignore": "ignored"}
 # Songs that one message names.
 _NAMED = 3
 # A number behind the name of a stem, such as that of `guitar 2.wav`.
@@ -37,7 +38,7 @@ class Rules:
   mixture: Mixture = "keep"
 
 
-# What each flag means, the default first in `Rules`.
+# Choices and meaning of the flag of each rule.
 MEANINGS = {
   "several": (get_args(Several), "several files of one stem, such as guitar 1.wav"),
   "missing": (get_args(Missing), "a song without a file for a stem"),
@@ -148,17 +149,18 @@ def sort_files(song: Path, name: str, stems: Sequence[str]) -> SongFiles:
 
 def apply_rules(
   songs: Iterable[SongFiles], rules: Rules
-) -> tuple[list[SongFiles], list[SkippedFile]]:
+) -> tuple[list[SongFiles], list[SkippedFile], list[str]]:
   """Decide about songs whose names are not as expected.
 
   Returns:
-    the songs that stay, and those that are left out with the reason.
+    the songs that stay, those that are left out with the reason, and what to tell.
 
   Raises:
     UserError: a rule is "stop" and a song is against it.
   """
   stay: list[SongFiles] = []
   skipped: list[SkippedFile] = []
+  said: list[str] = []
   against: dict[str, list[str]] = {"several": [], "missing": [], "extra": []}
   for song in songs:
     problems = _problems(song)
@@ -169,6 +171,8 @@ def apply_rules(
         against[kind].append(f"{song.name} {problem}")
       elif rule == "skip":
         reasons.append(problem)
+      done = "left out" if rule == "skip" else _DONE.get(rule, "")
+      said.append(f"{song.name}: {done}: {problem} (--{kind})")
     if reasons:
       skipped.append({"file": printable(song.name), "reason": "; ".join(reasons)})
     else:
@@ -176,7 +180,7 @@ def apply_rules(
   for kind, stopped in against.items():
     if stopped:
       raise UserError(stop_message(kind, stopped))
-  return stay, skipped
+  return stay, skipped, said
 
 
 def stop_message(kind: str, problems: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.crashes import MAX_CRASHES
 from data_prep.preparation import fingerprint, run_jobs
 from data_prep.segments import Cut
 from data_prep.shards import ShardPlace, printable
@@ -16,7 +17,6 @@ from mixit_jax.errors import UserError
 from mixit_jax.files import read_json, write_json
 
 CHECKS_NAME = "checks.json"
-_MAX_CRASHES = 3
 _TOLD = 20
 
 
@@ -30,6 +30,7 @@ class Checked:
     skipped: songs that are left out, and why.
     misaligned: names of songs that are to be aligned.
     reports: what was measured, by the name of the song.
+    said: what to tell.
   """
 
   train: list[SongFiles]
@@ -37,6 +38,7 @@ class Checked:
   skipped: list[SkippedFile]
   misaligned: frozenset[str]
   reports: dict[str, dict[str, Any]]
+  said: list[str]
 
   def forget_former(self, out: Path, places: Iterable[ShardPlace]) -> None:
     """Note the songs in the shards; have shards of other songs made again.
@@ -81,7 +83,7 @@ def check_songs(
     SongCheck(song, out / "checks" / f"{song.name}.json", cut.sample_rate)
     for song in songs
   ]
-  run_jobs(out, checks, workers, "songs read", _MAX_CRASHES)
+  run_jobs(out, checks, workers, "songs read", MAX_CRASHES)
   stay: list[SongFiles] = []
   skipped: list[SkippedFile] = []
   misaligned = set()
@@ -110,14 +112,19 @@ def check_songs(
   for kind, against in stopped.items():
     if against:
       raise UserError(stop_message(kind, against))
-  for line in said[:_TOLD]:
-    print(f"warning: {line}", file=sys.stderr)
-  if len(said) > _TOLD:
-    print(f"warning: {len(said) - _TOLD} more in {out / CHECKS_NAME}", file=sys.stderr)
   return Checked(
     train=[song for song in stay if song.folder not in valid],
     valid=[song for song in stay if song.folder in valid],
     skipped=skipped,
     misaligned=frozenset(misaligned),
     reports=reports,
+    said=said,
   )
+
+
+def tell(lines: Sequence[str], out: Path) -> None:
+  """Print what is odd about songs, the first ones of many."""
+  for line in lines[:_TOLD]:
+    print(f"warning: {line}", file=sys.stderr)
+  if len(lines) > _TOLD:
+    print(f"warning: {len(lines) - _TOLD} more in {out / CHECKS_NAME}", file=sys.stderr)

@@ -19,7 +19,7 @@ SECONDS = 4
 
 
 def _tone(song, stem):
-  """Noise of 16 bits that MP3 and Ogg keep well: it has no high frequencies."""
+  """Noise of 16 bits without high frequencies."""
   spectrum = np.fft.rfft(noise((song, stem), SECONDS))
   spectrum[:, 600 * SECONDS :] = 0
   audio = np.fft.irfft(spectrum).clip(-0.3, 0.3)
@@ -45,10 +45,10 @@ def _prepare(songs, out, *flags):
 
 @pytest.fixture
 def songs(tmp_path):
-  """Four songs, in four formats, one of them without a mixture."""
+  """Four songs, in four formats, one of them with a mixture."""
   folder = tmp_path / "songs"
   for number, suffix in enumerate(("wav", "flac", "ogg", "mp3")):
-    _song(folder / f"song {number}", number, suffix, mixture=suffix != "flac")
+    _song(folder / f"song {number}", number, suffix, mixture=number == 0)
   return folder
 
 
@@ -141,7 +141,7 @@ def test_odd_songs_are_told_with_the_figure(songs, tmp_path, capsys):
   manifest = _prepare(songs, tmp_path / "out", flag)
   said = capsys.readouterr().err
   assert "late: left out: voice lies 0.125 s late" in said
-  assert "short: left out: mixture has 4.00 s and guitar 3.00 s" in said
+  assert "short: left out: rest has 4.00 s and guitar 3.00 s" in said
   assert "other: kept: the mixture differs from the sum of its stems by -6.0 dB" in said
   assert "after a gain of +6.0 dB" in said
   assert manifest.songs == {"valid": ["valid/other"]}
