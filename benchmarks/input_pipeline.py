@@ -15,7 +15,7 @@ Needs the extra `bench` (PyTorch, h5py) for the baseline.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,28 +168,35 @@ def time_stages(folder: Path, seconds: float, count: int = 64) -> dict[str, floa
   last = round(manifest.seconds * RATE) - length
   spent = {"read": 0.0, "decode": 0.0, "batch": 0.0}
 
-  def timed(stage: str, work: Callable[[], Any]) -> Any:
-    begun = time.process_time()
-    found = work()
-    spent[stage] += time.process_time() - begun
-    return found
-
   for _ in range(count):
     number = int(generator.integers(entry["records"]))
     first = int(generator.integers(last + 1))
-    data = timed("read", lambda n=number: readers.read(folder / entry["file"], n))
-    part = timed("decode", lambda d=data, f=first: decode_part(d, "", f, length)[0])
-    timed("batch", lambda p=part: np.stack([np.stack([p.audio])]))
+    begun = time.process_time()
+    data = readers.read(folder / entry["file"], number)
+    read = time.process_time()
+    crop = decode_part(data, "", first, length)[0].audio
+    decoded = time.process_time()
+    np.stack([np.stack([crop])])
+    spent["batch"] += time.process_time() - decoded
+    spent["decode"] += decoded - read
+    spent["read"] += read - begun
   return {stage: round(1000 * total / count, 2) for stage, total in spent.items()}
 
 
 def write_tracks(folder: Path, settings: Any) -> None:
   """Write the same music as shards of FLAC and of WAV, and as HDF5."""
-  from mixit_jax.data.records import Manifest, Segment, encode_segment, write_shard
+  from mixit_jax.data.records import (
+    Codec,
+    Manifest,
+    Segment,
+    encode_segment,
+    write_shard,
+  )
 
   record = round(settings.record_seconds * RATE)
   tracks = list(_music(settings))
-  for codec in CODECS:
+  codecs: tuple[Codec, ...] = ("flac", "wav")
+  for codec in codecs:
     records = [
       encode_segment(
         Segment(audio[:, start : start + record], f"track {number}", start / RATE),

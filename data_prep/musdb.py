@@ -31,7 +31,7 @@ from data_prep.command import (
   share,
 )
 from data_prep.crashes import MAX_CRASHES
-from data_prep.preparation import claim_folder, fingerprint, run_jobs
+from data_prep.preparation import Job, claim_folder, fingerprint, run_jobs
 from data_prep.segments import NUM_CHANNELS, SILENT_STEM, Cut, StemShard
 from data_prep.shards import collect, place_tracks, tracks_per_shard
 from data_prep.song_copies import SongCopy
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
   shards = _shards(flags, checked.train, stems, cut, per_shard)
   copies = [_copy(flags.out, song, checked, rules, cut) for song in checked.valid]
   checked.forget_former(flags.out, [shard.place for shard in shards])
-  jobs = [*shards, *copies]
+  jobs: list[Job] = [*shards, *copies]
   finished = run_jobs(
     flags.out, jobs, flags.workers, "shards and songs", MAX_CRASHES * per_shard
   )

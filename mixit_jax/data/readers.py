@@ -44,7 +44,7 @@ class Readers:
     Args:
       most: shards that stay open; None takes what the limit of the system allows.
     """
-    self._most = most_readers() if most is None else most
+    self._most = most  # the limit is looked up at the first read
     self._shards: OrderedDict[Path, _Shard] = OrderedDict()
     self._lock = threading.Lock()
 
@@ -65,6 +65,8 @@ class Readers:
 
   def _take(self, path: Path) -> _Shard:
     with self._lock:
+      if self._most is None:
+        self._most = most_readers()
       if path not in self._shards:
         self._shards[path] = _Shard(path)
       shard = self._shards[path]
