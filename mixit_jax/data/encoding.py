@@ -5,7 +5,7 @@ import dataclasses
 import io
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,12 +13,19 @@ import soundfile
 
 from mixit_jax.audio.pcm import PCM_SCALE, to_float32
 from mixit_jax.data.limits import raise_if_full
+from mixit_jax.data.wav import (
+  checked_part,
+  deinterleave,
+  encode_wav,
+  needed,
+  read_layout,
+)
 from mixit_jax.errors import UserError
 
 Codec = Literal["flac", "wav"]
 
 _START = "start="
-_PCM, _EXTENSIBLE = 1, 0xFFFE  # formats in the header of a WAV file
+_HEAD = 1 << 14  # bytes that hold the header of a WAV record
 
 
 class RecordError(UserError):
@@ -67,19 +74,23 @@ def encode_segment(segment: Segment, sample_rate: int, codec: Codec = "flac") ->
   if audio.max() > top or audio.min() < -1.0:
     audio = audio * (top / np.abs(audio).max())
   pcm = np.round(audio * PCM_SCALE).astype(np.int16)
+  # File names that are not UTF-8 hold surrogates, which no tag can hold.
+  title = segment.track.encode("utf-8", "backslashreplace").decode()
+  comment = f"{_START}{float(segment.start)!r}"
+  if codec == "wav":
+    return encode_wav(pcm, sample_rate, title, comment)
   buffer = io.BytesIO()
   with soundfile.SoundFile(
     buffer,
     "w",
     samplerate=sample_rate,
     channels=pcm.shape[0],
-    format=codec.upper(),
+    format="FLAC",
     subtype="PCM_16",
   ) as file:
-    if segment.track:  # libsndfile refuses empty tags
-      # File names that are not UTF-8 hold surrogates, which no tag can hold.
-      file.title = segment.track.encode("utf-8", "backslashreplace").decode()
-    file.comment = f"{_START}{float(segment.start)!r}"
+    if title:  # libsndfile refuses empty tags
+      file.title = title
+    file.comment = comment
     file.write(pcm.T)
   return buffer.getvalue()
 
@@ -110,13 +121,47 @@ def decode_part(
   expected = header.samples - first if length is None else length
   if pcm.shape[1] != expected:
     raise RecordError(f"{name}: {pcm.shape[1]} of {expected} samples can be decoded")
+  return _segment(pcm, header, track, comment, first, name), header
+
+
+def read_part(
+  read: Callable[[int, int], bytes], name: str, first: int, length: int
+) -> tuple[Segment, Header] | None:
+  """Read samples of a WAV record without the rest of it.
+
+  Args:
+    read: returns bytes of the record, from a byte on, so many or what is there.
+    name: of the record.
+    first: first sample.
+    length: number of samples.
+
+  Returns:
+    the samples; None where they cannot be checked, or are not what was written: then
+    the record must be read as a whole.
+  """
+  try:
+    layout = read_layout(read(0, _HEAD))
+    if layout.sums is None or first + length > layout.frames:
+      return None
+    pcm = checked_part(layout, read(*needed(layout, first, length)), first, length)
+  except (ValueError, OSError, ArithmeticError, IndexError, struct.error):
+    return None
+  if pcm is None or pcm.shape[1] != length:
+    return None
+  header = Header(layout.rate, layout.channels, layout.frames)
+  return _segment(pcm, header, layout.title, layout.comment, first, name), header
+
+
+def _segment(
+  pcm: np.ndarray, header: Header, track: str, comment: str, first: int, name: str
+) -> Segment:
   try:
     start = float(comment.removeprefix(_START))
   except ValueError:
     raise RecordError(
       f"{name}: expected the comment '{_START}<seconds>', found {comment!r}"
     ) from None
-  return Segment(pcm, track, start + first / header.rate), header
+  return Segment(pcm, track, start + first / header.rate)
 
 
 _Decoded = tuple[np.ndarray, Header, str, str]
@@ -134,37 +179,11 @@ def _decode_flac(data: bytes, first: int, length: int | None) -> _Decoded:
 
 
 def _decode_wav(data: bytes, first: int, length: int | None) -> _Decoded:
-  """Take samples from a WAV file without a copy of the rest.
-
-  Its chunks are read here: libsndfile would take twice the time, most of it to copy
-  the whole record.
-  """
-  found: dict[bytes, tuple[int, int]] = {}  # place and size of the chunks
-  at = 12
-  while at + 8 <= len(data):
-    kind, size = struct.unpack_from("<4sI", data, at)
-    if kind == b"LIST" and data[at + 8 : at + 12] == b"INFO":
-      at += 12  # its entries follow as chunks
-      continue
-    found.setdefault(kind, (at + 8, size))
-    at += 8 + size + size % 2
-  if data[8:12] != b"WAVE" or b"fmt " not in found or b"data" not in found:
-    raise ValueError("expected a WAV file with format and samples")
-  form, channels, rate = struct.unpack_from("<HHI", data, found[b"fmt "][0])
-  (bits,) = struct.unpack_from("<H", data, found[b"fmt "][0] + 14)
-  if form not in (_PCM, _EXTENSIBLE) or bits != 16 or not channels:
-    raise ValueError(f"expected 16-bit samples, found {bits} bits, format {form}")
-  place, size = found[b"data"]
-  header = Header(rate, channels, size // (2 * channels))
+  layout = read_layout(data)
+  header = Header(layout.rate, layout.channels, layout.frames)
   count = header.samples - first if length is None else length
-  there = max(0, min(count, (len(data) - place) // (2 * channels) - first))
-  pcm = np.frombuffer(data, "<i2", there * channels, place + 2 * channels * first)
-  texts = [
-    data[p : p + n].split(b"\0")[0].decode("utf-8", "replace")
-    for p, n in (found.get(kind, (0, 0)) for kind in (b"INAM", b"ICMT"))
-  ]
-  channel_first = np.ascontiguousarray(pcm.reshape(there, channels).T)
-  return channel_first.astype(np.int16, copy=False), header, texts[0], texts[1]
+  pcm = deinterleave(memoryview(data)[layout.place :], layout.channels, first, count)
+  return pcm, header, layout.title, layout.comment
 
 
 @contextlib.contextmanager

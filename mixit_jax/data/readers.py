@@ -1,13 +1,17 @@
 """Open shards, few at a time: a set may have more shards than a process may open."""
 
+import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader
 
 from mixit_jax.data.limits import most_readers, raise_if_full
+from mixit_jax.data.record_bytes import RecordBytes
 
 # A read fetches one record: reading ahead or a large buffer would fetch others.
 _OPTIONS = "readahead_buffer_size:0"
@@ -20,6 +24,8 @@ class _Shard:
   def __init__(self, path: Path):
     self._path = path
     self._reader: Any = None
+    self._file: int | None = None
+    self._bytes: RecordBytes | None = None
     self._opening = threading.Lock()
     self.users = 0
     self.evicted = False
@@ -30,9 +36,21 @@ class _Shard:
         self._reader = open_reader(self._path)
       return self._reader
 
+  def record_bytes(self) -> RecordBytes:
+    with self._opening:
+      if self._bytes is None:
+        if self._file is None:
+          self._file = os.open(self._path, os.O_RDONLY)
+        self._bytes = RecordBytes(self._file)
+      return self._bytes
+
   def close_if_done(self) -> None:
-    if self.evicted and not self.users and self._reader is not None:
+    if not self.evicted or self.users:
+      return
+    if self._reader is not None:
       self._reader.close()
+    if self._file is not None:
+      os.close(self._file)
 
 
 class Readers:
@@ -49,21 +67,43 @@ class Readers:
     self._lock = threading.Lock()
 
   def read(self, path: Path, number: int) -> bytes:
-    """Read a record of a shard.
+    """Read a record of a shard; it is checked as a whole.
 
     Raises:
       RuntimeError, ValueError, OSError: shard or record is missing or damaged.
       OpenFilesError: too many files are open.
     """
-    shard = self._take(path)
-    try:
+    with self._using(path) as shard:
       return shard.reader().read([number])[0]
-    finally:
-      with self._lock:
-        shard.users -= 1
-        shard.close_if_done()
 
-  def _take(self, path: Path) -> _Shard:
+  def read_bytes(
+    self, path: Path, count: int, number: int, first: int, size: int
+  ) -> bytes:
+    """Read some bytes of a record, fewer at its end; nothing is checked.
+
+    Args:
+      path: of the shard.
+      count: records that it should hold.
+      number: of the record.
+      first: first byte.
+      size: number of bytes.
+
+    Raises:
+      ValueError, OSError, struct.error: the shard is another kind of file.
+      OpenFilesError: too many files are open.
+    """
+    with self._using(path) as shard:
+      try:
+        found = shard.record_bytes()
+      except OSError as error:
+        raise_if_full(error)
+        raise
+      if found.count != count:
+        raise ValueError(f"expected {count} records, found {found.count}")
+      return found.read(number, first, size)
+
+  @contextmanager
+  def _using(self, path: Path) -> Iterator[_Shard]:
     with self._lock:
       if self._most is None:
         self._most = most_readers()
@@ -76,7 +116,12 @@ class Readers:
         _, oldest = self._shards.popitem(last=False)
         oldest.evicted = True
         oldest.close_if_done()
-      return shard
+    try:
+      yield shard
+    finally:
+      with self._lock:
+        shard.users -= 1
+        shard.close_if_done()
 
 
 def open_reader(path: Path) -> Any:

@@ -12,8 +12,10 @@ unlabeled music, or the name of a stem), beside `manifest.json`:
 import bisect
 import contextlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, SupportsIndex
 
@@ -21,11 +23,13 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from mixit_jax.data.encoding import (
   Codec,
+  Header,
   RecordError,
   Segment,
   decode_part,
   decode_segment,
   encode_segment,
+  read_part,
 )
 from mixit_jax.data.limits import OpenFilesError
 from mixit_jax.data.manifest import Manifest
@@ -123,6 +127,9 @@ class ShardSource:
     self.split = split
     self.source = source
     self.num_samples = round(manifest.seconds * manifest.sample_rate)
+    self._expected = Header(
+      manifest.sample_rate, manifest.num_channels, self.num_samples
+    )
     shards = [s for s in manifest.shards(folder, split, source) if s["records"] > 0]
     self._paths = [folder / shard["file"] for shard in shards]
     with ThreadPoolExecutor(_OPENING) as pool:
@@ -147,8 +154,8 @@ class ShardSource:
   ) -> Segment:
     """Read `length` samples of a segment from sample `first` on, by default all.
 
-    They are int16, as the record holds them. Only these samples are decoded, since
-    decoding takes most of the time.
+    They are int16, as the record holds them. Of a FLAC record only these samples are
+    decoded, of a WAV record only they are read: this takes most of the time.
 
     Raises:
       RecordError: the record is corrupt or does not fit the manifest; it names
@@ -161,7 +168,8 @@ class ShardSource:
     shard, number = self._locate(record)
     name = f"{self._paths[shard]}, record {number}"
     try:
-      data = READERS.read(self._paths[shard], number)
+      part = self._read_part(shard, number, name, first, length)
+      data = READERS.read(self._paths[shard], number) if part is None else b""
     except OpenFilesError as error:
       raise OpenFilesError(f"{self._paths[shard]}: {error}") from error
     except (RuntimeError, ValueError, OSError) as error:
@@ -169,14 +177,24 @@ class ShardSource:
         f"{name}: cannot be read ({error}); the shard is damaged: delete it and"
         " prepare the data again"
       ) from error
-    segment, found = decode_part(data, name, first, length)
-    expected = (self.manifest.sample_rate, self.manifest.num_channels, self.num_samples)
-    if found != expected:
+    segment, found = part or decode_part(data, name, first, length)
+    if found != self._expected:
       raise RecordError(
-        f"{name}: expected (rate, channels, samples) {expected} as in the manifest,"
-        f" found {tuple(found)}; prepare the data again"
+        f"{name}: expected (rate, channels, samples) {tuple(self._expected)} as in the"
+        f" manifest, found {tuple(found)}; prepare the data again"
       )
     return segment
+
+  def _read_part(
+    self, shard: int, number: int, name: str, first: int, length: int
+  ) -> tuple[Segment, Header] | None:
+    """Read a part of a WAV record; None where only the whole record can be checked."""
+    if self.manifest.codec != "wav" or not hasattr(os, "pread"):
+      return None
+    count = self._ends[shard] - (self._ends[shard - 1] if shard else 0)
+    read = partial(READERS.read_bytes, self._paths[shard], count, number)
+    part = read_part(read, name, first, length)
+    return part if part and part[1] == self._expected else None
 
   def place(self, record: SupportsIndex) -> RecordPlace:
     """Return where a record lies and the track of its segment; decode no audio.
