@@ -31,15 +31,17 @@ def most_readers() -> int:
 def raise_if_full(error: BaseException) -> None:
   """Raise an OpenFilesError if the limit on open files can be what has failed.
 
-  Libraries hide the reason in texts of their own, so that it is tried.
+  Libraries hide the reason in texts of their own; where they do not tell it, opening a
+  file is tried.
   """
-  code = getattr(error, "errno", None)
-  if code not in (errno.EMFILE, errno.ENFILE):
+  full = (errno.EMFILE, errno.ENFILE)
+  told = any(os.strerror(code).lower() in str(error).lower() for code in full)
+  if not told and getattr(error, "errno", None) not in full:
     try:
       os.close(os.open(os.devnull, os.O_RDONLY))
       return
     except OSError as tried:
-      if tried.errno not in (errno.EMFILE, errno.ENFILE):
+      if tried.errno not in full:
         return
   raise OpenFilesError(
     f"no file can be opened any more: this process has {open_files_limit()} open, as"
