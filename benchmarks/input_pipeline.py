@@ -15,9 +15,9 @@ Needs the extra `bench` (PyTorch, h5py) for the baseline.
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from benchmarks.report import rows, save, show
 from benchmarks.turns import Contestant, Result, Task, compete
 
 RATE = 44100
-CODECS = ("flac", "wav")
+CODECS: tuple[Literal["flac", "wav"], ...] = ("flac", "wav")
 _BATCHES_PER_RUN = 8
 _CROPS = 2  # of an example
 
@@ -154,70 +154,40 @@ def time_stages(folder: Path, seconds: float, count: int = 64) -> dict[str, floa
   """Time what becomes of one crop, in milliseconds of one core each.
 
   Returns:
-    `read`: bytes of the record; `decode`: samples of the crop; `batch`: its copies on
-    the way into an example and a batch.
+    `header`: finding and opening the record (of FLAC, reading it whole); `samples`:
+    those of the crop; `batch`: its copies on the way into an example and a batch.
   """
-  from mixit_jax.data.encoding import decode_part
-  from mixit_jax.data.manifest import Manifest
-  from mixit_jax.data.readers import Readers
+  from mixit_jax.data.records import open_shards
 
-  manifest = Manifest.load(folder)
-  [entry] = manifest.splits["train"]["mixture"]
+  source = open_shards(folder, "train", "mixture")
   generator, length = np.random.default_rng(0), round(seconds * RATE)
-  readers = Readers()
-  last = round(manifest.seconds * RATE) - length
-  spent = {"read": 0.0, "decode": 0.0, "batch": 0.0}
-
+  spent = {"header": 0.0, "samples": 0.0, "batch": 0.0}
   for _ in range(count):
-    number = int(generator.integers(entry["records"]))
-    first = int(generator.integers(last + 1))
+    record = int(generator.integers(len(source)))
+    first = int(generator.integers(source.num_samples - length + 1))
     begun = time.process_time()
-    data = readers.read(folder / entry["file"], number)
+    source.read(record, first, 0)
+    opened = time.process_time()
+    crop = source.read(record, first, length).audio
     read = time.process_time()
-    crop = decode_part(data, "", first, length)[0].audio
-    decoded = time.process_time()
     np.stack([np.stack([crop])])
-    spent["batch"] += time.process_time() - decoded
-    spent["decode"] += decoded - read
-    spent["read"] += read - begun
+    spent["batch"] += time.process_time() - read
+    spent["samples"] += (read - opened) - (opened - begun)
+    spent["header"] += opened - begun
   return {stage: round(1000 * total / count, 2) for stage, total in spent.items()}
+
+
+def write_records(folder: Path, count: int, seconds: float) -> None:
+  """Write a set of FLAC records of noise; training and validation have the same."""
+  tracks = [noise(number, round(seconds * RATE)) for number in range(count)]
+  _write_set(folder, tracks, seconds, "flac", ("train", "valid"))
 
 
 def write_tracks(folder: Path, settings: Any) -> None:
   """Write the same music as shards of FLAC and of WAV, and as HDF5."""
-  from mixit_jax.data.records import (
-    Codec,
-    Manifest,
-    Segment,
-    encode_segment,
-    write_shard,
-  )
-
-  record = round(settings.record_seconds * RATE)
   tracks = list(_music(settings))
-  codecs: tuple[Codec, ...] = ("flac", "wav")
-  for codec in codecs:
-    records = [
-      encode_segment(
-        Segment(audio[:, start : start + record], f"track {number}", start / RATE),
-        RATE,
-        codec,
-      )
-      for number, audio in enumerate(tracks)
-      for start in range(0, audio.shape[1] - record + 1, record)
-    ]
-    file = "mixture/train-00000-of-00001.arrayrecord"
-    count = write_shard(folder / codec / file, records)
-    splits: Any = {"train": {"mixture": [{"file": file, "records": count}]}}
-    Manifest(
-      kind="fma",
-      sample_rate=RATE,
-      seconds=settings.record_seconds,
-      hop_seconds=settings.record_seconds,
-      num_channels=2,
-      codec=codec,
-      splits=splits,
-    ).save(folder / codec)
+  for codec in CODECS:
+    _write_set(folder / codec, tracks, settings.record_seconds, codec, ("train",))
   if settings.no_torch:
     return
   import h5py
@@ -226,6 +196,40 @@ def write_tracks(folder: Path, settings: Any) -> None:
   for number, audio in enumerate(tracks):
     with h5py.File(folder / "hdf5" / f"{number:04}.h5", "w") as target:
       target["mixture"] = audio
+
+
+def _write_set(
+  folder: Path,
+  tracks: Sequence[np.ndarray],
+  seconds: float,
+  codec: Literal["flac", "wav"],
+  splits: Sequence[str],
+) -> None:
+  """Write the records of some tracks to one shard."""
+  from mixit_jax.data.records import Manifest, Segment, encode_segment, write_shard
+
+  length = round(seconds * RATE)
+  records = [
+    encode_segment(
+      Segment(audio[:, start : start + length], f"track {number}", start / RATE),
+      RATE,
+      codec,
+    )
+    for number, audio in enumerate(tracks)
+    for start in range(0, audio.shape[1] - length + 1, length)
+  ]
+  file = "mixture/train-00000-of-00001.arrayrecord"
+  count = write_shard(folder / file, records)
+  shards: Any = {"mixture": [{"file": file, "records": count}]}
+  Manifest(
+    kind="fma",
+    sample_rate=RATE,
+    seconds=seconds,
+    hop_seconds=seconds,
+    num_channels=2,
+    codec=codec,
+    splits=dict.fromkeys(splits, shards),
+  ).save(folder)
 
 
 def _music(settings: Any) -> Iterator[np.ndarray]:
@@ -240,13 +244,17 @@ def _music(settings: Any) -> Iterator[np.ndarray]:
     for _, audio in zip(range(settings.tracks), long_enough, strict=False):
       yield np.round(audio.clip(-1, 0.999) * 32768).astype(np.float32) / 32768
     return
-  generator = np.random.default_rng(0)
-  for _ in range(settings.tracks):
-    spectrum = np.fft.rfft(generator.standard_normal((2, length)))
-    spectrum /= np.sqrt(1 + np.arange(spectrum.shape[-1]))  # pink
-    audio = np.fft.irfft(spectrum, length)
-    audio *= 0.5 / np.abs(audio).max()
-    yield (np.round(audio * 32768) / 32768).astype(np.float32)
+  yield from (noise(number, length) for number in range(settings.tracks))
+
+
+def noise(seed: int, length: int) -> np.ndarray:
+  """Return noise with a musical spectrum in 16 bits, float32 [2, length]."""
+  generator = np.random.default_rng(seed)
+  spectrum = np.fft.rfft(generator.standard_normal((2, length)))
+  spectrum /= np.sqrt(1 + np.arange(spectrum.shape[-1]))  # pink
+  audio = np.fft.irfft(spectrum, length)
+  audio *= 0.5 / np.abs(audio).max()
+  return (np.round(audio * 32768) / 32768).astype(np.float32)
 
 
 def _bytes(folder: Path) -> int:
