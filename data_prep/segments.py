@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.shards import ShardPlace, printable, read_report, write_tracks
+from data_prep.sums import read_sum
 from mixit_jax.audio.activity import active_segments
-from mixit_jax.audio.files import AudioError, read_audio
+from mixit_jax.audio.files import AudioError
 from mixit_jax.audio.quiet import silent
 from mixit_jax.data.records import Codec, Segment, encode_segment
 from mixit_jax.errors import UserError
@@ -106,13 +107,14 @@ class StemShard:
   Attributes:
     place: where it belongs; its source is the stem.
     folder: folder of all songs.
-    files: the stem of every song, as <split>/<song>/<stem>.wav in that folder.
+    files: the stem of every song, as paths in that folder, such as
+      <split>/<song>/<stem>.wav; several files of one song are summed.
     cut: how segments are cut.
   """
 
   place: ShardPlace
   folder: Path
-  files: tuple[str, ...]
+  files: tuple[tuple[str, ...], ...]
   cut: Cut
 
   def is_finished(self) -> bool:
@@ -121,13 +123,15 @@ class StemShard:
 
   def run(self) -> None:
     """Write the shard; see `shards.write_tracks`."""
-    write_tracks(self.place, self.files, self._cut_stem)
+    songs = {files[0]: files for files in self.files}
+    write_tracks(self.place, songs, lambda first: self._cut_stem(songs[first]))
 
-  def _cut_stem(self, file: str) -> Iterator[bytes]:
+  def _cut_stem(self, files: tuple[str, ...]) -> Iterator[bytes]:
     rate = self.cut.sample_rate
+    file = files[0]
     try:
       with quiet_decoders():
-        audio = read_audio(self.folder / file, rate, NUM_CHANNELS)
+        audio = read_sum([self.folder / name for name in files], rate, NUM_CHANNELS)
     except AudioError as error:
       raise AudioError(file, error.reason) from error
     starts, _ = active_segments(audio, rate, self.cut.seconds, self.cut.hop)

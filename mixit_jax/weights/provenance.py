@@ -61,15 +61,20 @@ def training_data(stages: Sequence[Mapping[str, Any]]) -> list[str]:
 def data_sets(stages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
   """List what was recorded of the data sets of all stages, the last one first."""
   return [
-    start["data"]
+    data
     for stage in stages
     for start in reversed(stage.get("starts", ()))
     if "data" in start
+    for data in start["data"].get("sets", [start["data"]])
   ]
 
 
 def describe_data(data: Mapping[str, Any]) -> str:
-  """Describe a data set in one line."""
+  """Describe a data set, or several that are mixed, in one line."""
+  if "sets" in data:
+    weights = data["weights"]
+    how = f"weighted {':'.join(f'{w:g}' for w in weights)}" if weights else "by hours"
+    return f"mixed {how}: " + "; ".join(describe_data(part) for part in data["sets"])
   counts = ", ".join(f"{n} {source}" for source, n in data["segments"].items())
   return (
     f"{data['shards']}, prepared as {data['kind']}; segments of {data['seconds']:g} s "

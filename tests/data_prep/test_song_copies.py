@@ -4,13 +4,14 @@ import soundfile
 from music_files import RATE, noise, write
 
 from data_prep.song_copies import SongCopy
+from data_prep.song_files import SongFiles
 from mixit_jax.errors import UserError
 
 
-def _copy(tmp_path, *names, sample_rate=RATE):
-  job = SongCopy(
-    tmp_path / "train/Song", tmp_path / "out/valid/Song", names, sample_rate
-  )
+def _copy(tmp_path, *names, sample_rate=RATE, **options):
+  stems = tuple((name.partition(".")[0], (name,)) for name in names)
+  song = SongFiles(tmp_path / "train/Song", "train/Song", stems, "", ())
+  job = SongCopy(song, tmp_path / "out/valid/Song", sample_rate, **options)
   job.run()
   return job
 
