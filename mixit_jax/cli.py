@@ -19,7 +19,7 @@ from mixit_jax.console import (
 )
 from mixit_jax.errors import UserError, one_line
 from mixit_jax.options import TORCH_OVERRIDES, flags_of, given, make_parser
-from mixit_jax.stems import STEMS, name_problem
+from mixit_jax.stems import name_problem
 
 if TYPE_CHECKING:
   from mixit_jax.evaluation.results import Evaluation
@@ -193,11 +193,12 @@ def _plan(options: argparse.Namespace) -> Plan:
     from mixit_jax.inference.evaluate import model_plan
 
     return model_plan(_load(options), options.songs, options.jobs or 1)
+  from mixit_jax.data.songs import usual_stems
   from mixit_jax.evaluation.estimate_files import estimates_plan
 
-  stems = STEMS if options.stems is None else _names(options.stems)
+  stems = _names(options.stems) if options.stems else usual_stems(options.songs)
   if problem := name_problem(stems):
-    raise UserError(f"--stems={options.stems}: {problem}")
+    raise UserError(f"--stems={','.join(stems)}: {problem}")
   jobs = options.jobs or os.cpu_count() or 1
   return estimates_plan(options.estimates, options.songs, stems, jobs)
 
@@ -227,7 +228,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _select_channels(options: argparse.Namespace) -> None:
-  from mixit_jax.data.songs import song_folders
+  from mixit_jax.data.songs import agreed_stems, song_folders
   from mixit_jax.evaluation.channels import SELECTION_FILE, write_selection
   from mixit_jax.evaluation.selection import select_channels
   from mixit_jax.evaluation.tables import selection_table
@@ -237,9 +238,9 @@ def _select_channels(options: argparse.Namespace) -> None:
 
   if not 0 < options.seconds <= 60:
     raise UserError(f"--seconds={options.seconds:g}: expected more than 0, at most 60")
-  stems = _names(options.stems)
+  stems = _names(options.stems) if options.stems else agreed_stems(options.songs)
   if problem := name_problem(stems):
-    raise UserError(f"--stems={options.stems}: {problem}")
+    raise UserError(f"--stems={','.join(stems)}: {problem}")
   if options.json:
     check_file_writable(options.json)
   if options.page:
@@ -333,7 +334,7 @@ def _plot(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-  from mixit_jax.doctor.command import diagnose, forecast
+  from mixit_jax.doctor.command import diagnose, forecast, inspect
 
   if not 0 < options.utilization <= 100:
     raise UserError(
@@ -341,7 +342,14 @@ def _doctor(options: argparse.Namespace) -> None:
     )
   if options.peak_tflops is not None and not 0 < options.peak_tflops < math.inf:
     raise UserError(f"--peak-tflops={options.peak_tflops:g} must be a positive number")
-  if options.config is None:
+  if options.data_all and not options.data:
+    raise UserError("--data-all needs --data; see --help")
+  if options.data:
+    if options.config is not None or options.overrides or options.topology:
+      raise UserError("--data is a question of its own; ask the other ones without it")
+    folders = [Path(name) for name in _names(options.data) if name]
+    inspect(folders, options.data_all, _say)
+  elif options.config is None:
     if options.overrides or options.topology:
       needing = (*options.overrides, "--topology")[0]
       raise UserError(f"{needing} needs --config; see --help")

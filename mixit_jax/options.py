@@ -175,7 +175,7 @@ two results differ. Exit status: 0; 1 a song could not be scored; 130 Ctrl-C."""
   add(
     "--stems",
     metavar="A,B",
-    help="of the estimates, to score [bass,drums,vocals,other]",
+    help="of the estimates, to score [those that most songs have]",
   )
   add(
     "--compare",
@@ -217,12 +217,7 @@ def _select_channels(commands: Commands) -> None:
   _model_argument(parser)
   add = parser.add_argument
   add("--songs", type=Path, required=True, metavar="DIR", help="validation songs")
-  add(
-    "--stems",
-    default=",".join(STEMS),
-    metavar="A,B",
-    help=f"names of the stems [{','.join(STEMS)}]",
-  )
+  add("--stems", metavar="A,B", help="names of the stems [those that all songs have]")
   add(
     "--seconds", type=float, default=6.0, metavar="S", help="length of the chunks [6]"
   )
@@ -330,13 +325,21 @@ def _doctor(commands: Commands) -> None:
   parser = _command(
     commands,
     "doctor",
-    "see whether this machine is ready, or what a run will need",
+    "see whether machine and data are ready, or what a run will need",
     """See whether this machine is ready: devices, decoding, a little training. With
---config, compile the step of a run for its memory and hours; no data is read.""",
-    "[--config=FILE[:NAME]] [--config.KEY=...] [OPTION...]",
+--config, compile the step of a run for its memory and hours; no data is read. With
+--data, read prepared data as a run would, and name what is damaged.""",
+    "[--config=FILE[:NAME]] [--config.KEY=...] [--data=DIR] [OPTION...]",
     "mixit-jax doctor --config=configs/pretrain.py:medium --topology=v5e:4x4",
   )
   add = parser.add_argument
+  add(
+    "--data",
+    metavar="DIR",
+    help="some records of each shard and every validation song, in a minute; several"
+    " folders are separated by commas [only look at the machine]",
+  )
+  add("--data-all", action="store_true", help="read every record of --data [some]")
   add(
     "--config",
     metavar="FILE",

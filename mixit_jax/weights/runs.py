@@ -152,7 +152,7 @@ def describe_run(run: Path, step: int | None = None) -> RunDescription:
     objective, data = values["objective"]["kind"], values["data"]
     return RunDescription(
       model=build(SeparatorConfig, values["model"]),
-      stems=tuple(data["stems"]) if objective == "stems" else None,
+      stems=tuple(data["stems"]) or None if objective == "stems" else None,
       document=document,
       keep_best=values["run"].get("keep_best", _BEST),
       ema=bool(values["optimizer"].get("ema")),
