@@ -228,7 +228,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _select_channels(options: argparse.Namespace) -> None:
-  from mixit_jax.data.songs import agreed_stems, song_folders
+  from mixit_jax.data.songs import song_folders, usual_stems
   from mixit_jax.evaluation.channels import SELECTION_FILE, write_selection
   from mixit_jax.evaluation.selection import select_channels
   from mixit_jax.evaluation.tables import selection_table
@@ -238,7 +238,7 @@ def _select_channels(options: argparse.Namespace) -> None:
 
   if not 0 < options.seconds <= 60:
     raise UserError(f"--seconds={options.seconds:g}: expected more than 0, at most 60")
-  stems = _names(options.stems) if options.stems else agreed_stems(options.songs)
+  stems = _names(options.stems) if options.stems else usual_stems(options.songs)
   if problem := name_problem(stems):
     raise UserError(f"--stems={','.join(stems)}: {problem}")
   if options.json:

@@ -217,7 +217,7 @@ def _select_channels(commands: Commands) -> None:
   _model_argument(parser)
   add = parser.add_argument
   add("--songs", type=Path, required=True, metavar="DIR", help="validation songs")
-  add("--stems", metavar="A,B", help="names of the stems [those that all songs have]")
+  add("--stems", metavar="A,B", help="names of the stems [those that most songs have]")
   add(
     "--seconds", type=float, default=6.0, metavar="S", help="length of the chunks [6]"
   )

@@ -51,47 +51,22 @@ def find_songs(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
   return songs
 
 
-def agreed_stems(folder: Path) -> tuple[str, ...]:
-  """Return the stems that all songs of a folder have: the names of their files.
-
-  Raises:
-    UserError: the folder holds no song, or its songs have different stems.
-  """
-  found = _stems_of_songs(folder)
-  usual = usual_stems(folder)
-  for name, stems in found.items():
-    if stems != set(usual):
-      raise UserError(
-        f"{folder}: {name} has the stems {', '.join(sorted(stems))}, but others"
-        f" {', '.join(usual)}; say with --stems=NAME,NAME which ones count"
-      )
-  return usual
-
-
 def usual_stems(folder: Path) -> tuple[str, ...]:
   """Return the stems that most songs of a folder have: the names of their files.
 
   Raises:
     UserError: the folder holds no song.
   """
-  found = _stems_of_songs(folder)
-  if not found:
-    raise UserError(f"{folder}: holds no song; expected folders with a file per stem")
-  [(usual, _)] = Counter(found.values()).most_common(1)
-  return in_order(usual)
-
-
-def _stems_of_songs(folder: Path) -> dict[str, frozenset[str]]:
-  """Return the stems of each song in a folder, or of the folder if it is a song."""
   folder = Path(folder)
-  if not folder.is_dir():
-    return {}
-  inside = [place for place in folder.iterdir() if place.is_dir()]
+  inside = [p for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
   places = sorted(p for p in inside if not p.name.startswith("."))
-  found = {p.name: stems for p in places if (stems := _names(p) - {MIXTURE})}
-  if not found and (stems := _names(folder) - {MIXTURE}):
-    found[folder.name] = stems
-  return found
+  found = [stems for place in places if (stems := _names(place) - {MIXTURE})]
+  if not found and folder.is_dir():
+    found = [_names(folder) - {MIXTURE}]  # the folder of a song
+  if not any(found):
+    raise UserError(f"{folder}: holds no song; expected folders with a file per stem")
+  [(usual, _)] = Counter(found).most_common(1)
+  return in_order(usual)
 
 
 def song_folders(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
