@@ -4,8 +4,8 @@
 
 Songs with stems lie in train/, valid/ and test/ as in MUSDB18-HQ: a folder per song
 with vocals.wav, drums.wav, bass.wav, other.wav and mixture.wav, their exact sum. More
-songs lie in unlabeled/ as mixes only, most as FLAC and some as MP3. The seed and the
-flags determine every sample.
+songs lie in unlabeled/ as mixes only, most as FLAC and some as MP3. The test songs are
+played on instruments that no other song has. Seed and flags determine every sample.
 """
 
 import argparse
@@ -38,6 +38,12 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag("--valid-songs", type=natural, default=3, help="the same (%(default)s)")
   flag("--test-songs", type=natural, default=3, help="the same (%(default)s)")
   flag("--song-seconds", type=positive_float, default=28.0, help="their length (28)")
+  flag(
+    "--test-instruments",
+    choices=("unheard", "heard"),
+    default="unheard",
+    help="of the test songs: others than in all other songs, or the same (%(default)s)",
+  )
   flag("--mixes", type=natural, default=90, help="songs without stems (%(default)s)")
   flag("--mp3-mixes", type=natural, default=4, help="of these, as MP3 (%(default)s)")
   flag("--mix-seconds", type=positive_float, default=20.0, help="their length (20)")
@@ -57,7 +63,8 @@ def list_songs(flags: argparse.Namespace) -> list[Song]:
   for split, name in enumerate(SPLITS):
     for number in range(getattr(flags, f"{name}_songs")):
       path = flags.out / name / f"song-{number + 1:02d}"
-      songs.append(Song(path, (seed, split, number), flags.song_seconds, rate))
+      band = flags.test_instruments if name == "test" else "heard"
+      songs.append(Song(path, (seed, split, number), flags.song_seconds, rate, band))
   for number in range(flags.mixes):
     suffix = "mp3" if number < flags.mp3_mixes else "flac"
     path = flags.out / "unlabeled" / f"mix-{number + 1:03d}.{suffix}"

@@ -7,18 +7,20 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.synthetic.composition import Part, compose
-from data_prep.synthetic.instruments import Timbre
+from data_prep.synthetic.effects import draw_effects
+from data_prep.synthetic.instruments import INSTRUMENTS, UNHEARD, Band, Timbre
 from data_prep.synthetic.signals import pan, room
 from mixit_jax.audio.files import write_audio
 
 PEAK = 0.9
 PCM_SCALE = 32768  # of samples in 16-bit files
+LEVEL_DB = 4.0  # parts are up to this much louder or softer
 # By stem: level in dB, farthest place from the center, most of the room.
 MIX = {
-  "vocals": (1.5, 0.15, 0.3),
-  "drums": (0.0, 0.0, 0.12),
-  "bass": (-0.5, 0.1, 0.0),
-  "other": (-2.0, 0.8, 0.3),
+  "vocals": (1.5, 0.25, 0.5),
+  "drums": (0.0, 0.15, 0.25),
+  "bass": (-0.5, 0.15, 0.1),
+  "other": (-2.0, 0.9, 0.5),
 }
 
 
@@ -30,6 +32,7 @@ class Song:
   seed: tuple[int, ...]  # which song
   seconds: float
   sample_rate: int
+  band: str = "heard"  # which instruments play: "heard" or "unheard"
 
   def is_finished(self) -> bool:
     """Tell whether the song exists."""
@@ -37,7 +40,8 @@ class Song:
 
   def run(self) -> None:
     """Make the song. The mixture in a folder is exactly the sum of the stems."""
-    stems = render(self.seed, self.seconds, self.sample_rate)
+    band = UNHEARD if self.band == "unheard" else INSTRUMENTS
+    stems = render(self.seed, self.seconds, self.sample_rate, band)
     mixture = np.sum(list(stems.values()), axis=0)
     if self.path.suffix:
       subtype = "PCM_16" if self.path.suffix == ".flac" else None
@@ -50,25 +54,34 @@ class Song:
     unfinished.replace(self.path)
 
 
-def render(seed: tuple[int, ...], seconds: float, rate: int) -> dict[str, np.ndarray]:
+def render(
+  seed: tuple[int, ...],
+  seconds: float,
+  rate: int,
+  band: Band = INSTRUMENTS,
+  form: tuple[int, ...] | None = None,
+) -> dict[str, np.ndarray]:
   """Return the stems [2, L] of a song: they and their sum are exact in 16 bits.
 
-  The seed determines the music; the sample rate in Hz changes only its sound.
+  The seed determines the music; the sample rate in Hz changes only its sound. Songs of
+  the same `form` have tempo, meter, key and chords in common.
   """
   # Two generators, since the amount of noise drawn depends on the sample rate.
   seeds = np.random.SeedSequence(seed).spawn(2)
   decide, noise = (np.random.default_rng(child) for child in seeds)
   length = round(seconds * rate)
   stems = {stem: np.zeros((2, length), np.float32) for stem in MIX}
-  echo = room(noise, length, rate, decay=decide.uniform(0.35, 1.1))
-  for part in compose(decide, seconds):
+  echo = room(noise, length, rate, decay=decide.uniform(0.3, 1.8))
+  shared = None if form is None else np.random.default_rng(form)
+  for part in compose(decide, seconds, band, shared):
     level, width, most_wet = MIX[part.stem]
     timbre = Timbre(rate, part.lowest, noise, *decide.random(4).tolist())
-    sound = pan(play(part, timbre, length), decide.uniform(-width, width))
-    if most_wet:
-      sound += decide.uniform(most_wet / 4, most_wet) * echo(sound)
+    effects = draw_effects(decide, part.stem)
+    dry = effects(play(part, timbre, length), rate)
+    sound = pan(dry, decide.uniform(-width, width))
+    sound += decide.uniform(0, most_wet) * echo(sound)
     loud = sound[np.abs(sound) >= 0.02 * np.abs(sound).max()]
-    decibels = level + decide.uniform(-2.5, 2.5)
+    decibels = level + decide.uniform(-LEVEL_DB, LEVEL_DB)
     sound *= 10 ** (decibels / 20) / (float(np.sqrt(np.mean(loud**2))) or 1)
     stems[part.stem] += sound
   mixture = np.sum(list(stems.values()), axis=0)
