@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from mixit_jax.errors import UserError, one_line
+from mixit_jax.errors import UserError
 
 PROGRAM = "fluidsynth"
 SAMPLE_RATE = 44100  # of most sound fonts: at lower rates FluidSynth would alias
@@ -55,4 +55,4 @@ def render_midi(midi: Path, font: Path, out: Path) -> None:
   )
   # It ends with 0 even where it could not load a font.
   if result.returncode or "Failed to load SoundFont" in result.stderr:
-    raise UserError(f"{font}: {PROGRAM} cannot render it: {one_line(result.stderr)}")
+    raise UserError(f"{font}: {PROGRAM} cannot play it: {' '.join(result.stderr.split())}")
