@@ -4,12 +4,15 @@
     python -m benchmarks.compiled v5e:4x4
 
 For GPUs it counts the bytes of operands and results of every instruction that runs; for
-TPUs the cycles that the compiler estimates (none for kernels of Pallas). Instructions
-in a loop count as often as it runs. Neither is a time: both rank variants of a program.
+TPUs the cycles that the compiler estimates (none for kernels of Pallas), and what the
+tiles of arrays hold beyond their values. Instructions in a loop count as often as it
+runs. None of it is a time: all rank variants of a program.
 """
 
 import argparse
+import math
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -29,6 +32,7 @@ _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.+?) ([a-z][\w\-]*)\((.
 _TRIPS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
 _LIMIT = re.compile(r"constant\((\d+)\)")
 _SOURCE = re.compile(r'op_name="([^"]+)"')
+_TILED = re.compile(r"\b([a-z]+\d*\[[\d,]+\])\{([\d,]+):T\((\d+),(\d+)\)")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 # They move nothing.
 _FREE = {"parameter", "tuple", "get-tuple-element", "constant", "bitcast"}
@@ -79,11 +83,14 @@ def main() -> None:
     },
     run={"batch": options.batch},
   )
+  begun = time.process_time()
   program = compile_step(
     make_objective(config, mesh), mesh, target.memory, target.options
   )
+  print(f"{time.process_time() - begun:.0f} CPU seconds to compile")
   print(f"peak memory {program.memory().total / 2**30:.2f} GiB")
-  costs = spent(program.step.as_text() or "", platform_of(mesh) == "tpu")
+  text = program.step.as_text() or ""
+  costs = spent(text, platform_of(mesh) == "tpu")
   unit, scale = ("M cycles", 1e6) if platform_of(mesh) == "tpu" else ("GiB", 2**30)
   kinds: Counter[str] = Counter()
   for instruction, cost in costs:
@@ -95,6 +102,12 @@ def main() -> None:
     source = _SOURCE.search(instruction.text)
     where = source[1][-80:] if source else ""
     print(f"{cost / scale:10.2f} {instruction.name[:40]:40} {where}")
+  if padded := padding(text):
+    values = sum(kept for kept, _ in padded.values())
+    total = values + sum(lost for _, lost in padded.values())
+    print(f"padding {1 - values / total:.1%} of {total / 2**30:.1f} GiB of results")
+    for shape, (kept, lost) in sorted(padded.items(), key=lambda c: -c[1][1])[:8]:
+      print(f"{lost / 2**30:10.2f} of {(kept + lost) / 2**30:.2f} GiB {shape}")
 
 
 def spent(text: str, cycles: bool) -> list[tuple[Instruction, int]]:
@@ -116,6 +129,26 @@ def spent(text: str, cycles: bool) -> list[tuple[Instruction, int]]:
       else:
         cost = _traffic(instruction, types)
       found.append((instruction, instruction.trips * cost))
+  return found
+
+
+def padding(text: str) -> dict[str, tuple[int, int]]:
+  """Count bytes of results in tiles by shape: of values, and of what fills tiles."""
+  found: dict[str, tuple[int, int]] = {}
+  for body in _running(text):
+    for instruction in body:
+      if instruction.kind in _FREE:
+        continue
+      for name, order, *tile in _TILED.findall(instruction.types):
+        (array,) = arrays(name)
+        minor = [int(axis) for axis in order.split(",")[:2]]
+        lengths = [array.shape[axis] for axis in reversed(minor)]
+        sizes = [int(n) for n in tile][-len(lengths) :]
+        rounded = math.prod(-(-n // s) * s for n, s in zip(lengths, sizes, strict=True))
+        values = array.bytes * instruction.trips
+        filled = values * rounded // max(math.prod(lengths), 1)
+        kept, lost = found.get(name, (0, 0))
+        found[name] = kept + values, lost + filled - values
   return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,25 +18,36 @@ from mixit_jax.console import (
   write_any_text,
 )
 from mixit_jax.errors import UserError
-from mixit_jax.options import TORCH_OVERRIDES, make_parser
-from mixit_jax.stems import name_problem
+from mixit_jax.options import TORCH_OVERRIDES, flags_of, given, make_parser
+from mixit_jax.stems import STEMS, name_problem
 
 if TYPE_CHECKING:
+  from mixit_jax.evaluation.results import Evaluation
+  from mixit_jax.evaluation.song_scores import Plan
   from mixit_jax.inference.model import Model
+
+_DESCRIPTION = (
+  "Music source separation: separate recordings, score separations, pass models on."
+)
+
+
+# Flags that decide how a model separates.
+_OF_A_RUN = ("weights", "chunk", "hop", "window", "batch", "precision")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Run a command and return its exit status."""
   write_any_text()
-  parser = make_parser(__doc__)
+  parser = make_parser(_DESCRIPTION)
   options, rest = parser.parse_known_args(expand_home(arguments))
   options.overrides = rest
   if rest and options.command != "doctor":
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
 
   def command() -> None:
-    # Doctor reports on the devices itself; status leaves them to the runs.
-    if options.command not in ("doctor", "status"):
+    # Doctor reports on the devices itself; others do without.
+    needless = options.command in ("doctor", "status", "completion")
+    if not needless and getattr(options, "model", True) is not None:
       from mixit_jax.devices.start import check_devices
 
       check_devices()
@@ -97,22 +109,101 @@ def _shares(text: str | None, count: int) -> list[float]:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-  from mixit_jax.evaluation.tables import score_table
-  from mixit_jax.files import check_file_writable, write_json
-  from mixit_jax.inference.evaluate import evaluate
+  from mixit_jax.evaluation.results import earlier_results, write_csv
+  from mixit_jax.evaluation.song_scores import score_songs
+  from mixit_jax.evaluation.tables import score_table, song_table
+  from mixit_jax.files import write_json
+  from mixit_jax.inference.report import TerminalReport
 
-  if options.json:
-    check_file_writable(options.json)
-  evaluation = evaluate(_load(options), options.songs, _log)
+  _check_outputs(options)
+  if options.compare:
+    _compare(options)
+    return
+  _check_evaluate(options)
+  plan = _plan(options)
+  earlier = {}
+  if options.json and not options.overwrite:
+    earlier = earlier_results(options.json, plan.settings)
+
+  def keep(evaluation: Evaluation) -> None:
+    if options.json:
+      write_json(options.json, evaluation.to_dict())
+
+  evaluation = score_songs(plan, earlier, TerminalReport(), keep)
   result = evaluation.to_dict()
   print(score_table(result), flush=True)
-  if options.json:
-    write_json(options.json, result)
+  if options.per_song:
+    print("\n" + song_table(result), flush=True)
+  keep(evaluation)
+  if options.csv:
+    write_csv(options.csv, evaluation.to_csv())
   if failed := evaluation.failed:
-    for name, reason in failed.items():
-      _log(f"failed: {name}: {reason}")
     total = len(failed) + len(evaluation.songs)
     raise UserError(f"{len(failed)} of {total} songs could not be scored")
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+  """Raise a UserError unless the files to write can be written, before any work."""
+  from mixit_jax.files import check_file_writable
+
+  files = [file for file in (options.json, options.csv) if file]
+  for file in files:
+    check_file_writable(file)
+  if len({file.resolve() for file in files}) < len(files):
+    raise UserError(f"--json and --csv are the same file: {options.csv}")
+
+
+def _check_evaluate(options: argparse.Namespace) -> None:
+  if (options.model is None) == (options.estimates is None):
+    both = "not both" if options.model else "or --compare=A.json B.json"
+    raise UserError(f"give a RUN or --estimates=DIR, {both}; see --help")
+  if options.songs is None:
+    raise UserError("--songs is missing: the folder of songs with their references")
+  if options.stems is not None and options.estimates is None:
+    raise UserError("--stems is for --estimates; a run has names for its outputs")
+  if options.estimates is not None and (idle := given(options, _OF_A_RUN)):
+    raise UserError(f"--estimates separates nothing; it has no use for {idle[0]}")
+  if options.jobs is not None and not 1 <= options.jobs <= 256:
+    raise UserError(f"--jobs={options.jobs}: expected 1 to 256 songs at a time")
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+  """Plan an evaluation of a run or of estimates; the latter needs no JAX."""
+  if options.estimates is None:
+    from mixit_jax.inference.evaluate import model_plan
+
+    return model_plan(_load(options), options.songs, options.jobs or 1)
+  from mixit_jax.evaluation.estimate_files import estimates_plan
+
+  stems = STEMS if options.stems is None else _names(options.stems)
+  if problem := name_problem(stems):
+    raise UserError(f"--stems={options.stems}: {problem}")
+  jobs = options.jobs or os.cpu_count() or 1
+  return estimates_plan(options.estimates, options.songs, stems, jobs)
+
+
+def _compare(options: argparse.Namespace) -> None:
+  from mixit_jax.evaluation.comparison import compare
+  from mixit_jax.evaluation.results import read_evaluation, write_csv
+  from mixit_jax.evaluation.tables import comparison_table
+  from mixit_jax.files import write_json
+
+  if idle := given(options, ("model", "songs", "estimates", *_OF_A_RUN)):
+    raise UserError(f"--compare reads two files; it has no use for {', '.join(idle)}")
+  for file in filter(None, (options.json, options.csv)):
+    if file.exists() and not options.overwrite:
+      raise UserError(f"{file} is there already; --overwrite replaces it")
+  evaluations = [read_evaluation(file) for file in options.compare]
+  for file, evaluation in zip(options.compare, evaluations, strict=True):
+    if missing := len(evaluation.unfinished) + len(evaluation.failed):
+      _log(f"warning: {file}: {missing} songs have no scores")
+  comparison = compare(*evaluations)
+  result = comparison.to_dict()
+  print(comparison_table(result), flush=True)
+  if options.json:
+    write_json(options.json, result)
+  if options.csv:
+    write_csv(options.csv, comparison.to_csv())
 
 
 def _select_channels(options: argparse.Namespace) -> None:
@@ -209,6 +300,16 @@ def _doctor(options: argparse.Namespace) -> None:
     forecast(flags, options.utilization / 100, peak, topology, _say)
 
 
+def _completion(options: argparse.Namespace) -> None:
+  import shtab
+
+  parser = make_parser(None)
+  for action in flags_of(parser):
+    if action.type is Path:
+      action.complete = shtab.FILE  # type: ignore[attr-defined]
+  print(shtab.complete(parser, options.shell))
+
+
 def _load(options: argparse.Namespace, run: Path | None = None) -> Model:
   from mixit_jax.inference.model import Model, load
 
@@ -243,6 +344,7 @@ _COMMANDS = {
   "export": _export,
   "status": _status,
   "doctor": _doctor,
+  "completion": _completion,
 }
 
 

@@ -38,10 +38,18 @@ def write_json(path: Path, value: Any) -> None:
     UserError: the disk is full, or the folder is not writable.
   """
   # File names that are not UTF-8 hold surrogates, which become escapes of JSON.
-  text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+  write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str, encoding: str = "utf-8") -> None:
+  """Write a text atomically; what the encoding lacks becomes escapes.
+
+  Raises:
+    UserError: the disk is full, or the folder is not writable.
+  """
   try:
     with replacing(path) as temporary:
-      temporary.write_text(text, "utf-8", "backslashreplace")
+      temporary.write_text(text, encoding, "backslashreplace")
   except OSError as error:
     raise UserError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -12,6 +12,7 @@ from training.tiny import RATE, STEMS, stem_audio
 import mixit_jax
 from mixit_jax.audio.files import read_audio, write_audio
 from mixit_jax.cli import main
+from mixit_jax.options import SHELLS, make_parser
 
 
 def test_separate_writes_every_stem_at_the_right_length(finetuned, tmp_path, capsys):
@@ -164,3 +165,47 @@ def test_devices_that_are_not_there_are_one_line(command):
   (line,) = (x for x in lines if x.startswith(("error: JAX", "FAILED  devices")))
   assert "JAX_PLATFORMS=nonsense: " in line
   assert "JAX_PLATFORMS=cpu" in line
+
+
+COMMANDS = make_parser(None)._subparsers._group_actions[0].choices
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_screen_and_gives_every_default(command, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "80")
+  parser = COMMANDS[command]
+  text = parser.format_help()
+  assert len(text.splitlines()) <= 40
+  assert max(map(len, text.splitlines())) <= 88
+  head, example = text.split("example:\n")
+  assert "mixit-jax " + command in head.splitlines()[0]
+  assert "mixit-jax " in example
+  for action in parser._actions:
+    if action.option_strings and action.dest != "help" and not action.required:
+      assert action.help.endswith("]") or action.dest in EXPLAINED, action.dest
+
+
+# The meaning tells what happens without the flag.
+EXPLAINED = ("songs", "estimates", "compare")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_shells_complete_commands_and_flags(shell, tmp_path, capsys):
+  assert main(["completion", shell]) == 0
+  script = capsys.readouterr().out
+  assert "select-channels" in script
+  if shell == "bash":
+    (tmp_path / "script").write_text(script)
+    lines = """source "$1"; COMP_WORDS=(mixit-jax separate run --win); COMP_CWORD=3
+      _shtab_mixit_jax; echo "${COMPREPLY[@]}"
+      COMP_WORDS=(mixit-jax separate run --window ""); COMP_CWORD=4
+      _shtab_mixit_jax; echo "${COMPREPLY[@]}" """
+    command = ["bash", "-c", lines, "bash", tmp_path / "script"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "--window\nmean triangle hann\n"
+
+
+def test_the_package_is_a_command():
+  command = [sys.executable, "-m", "mixit_jax", "--version"]
+  done = subprocess.run(command, capture_output=True, text=True, check=True)
+  assert done.stdout.strip() == mixit_jax.__version__

@@ -35,6 +35,7 @@ FLOORS = {
   "doctor": 6,
   "main": 7,
   "cli": 7,
+  "__main__": 8,
 }
 
 # Host libraries that a machine which only computes may lack.

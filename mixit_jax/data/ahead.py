@@ -1,11 +1,14 @@
 """Work in the background: reading the next item, writing the previous one."""
 
-from collections.abc import Callable, Generator, Iterable
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_END = object()
 
 
 def one_ahead(
@@ -36,3 +39,12 @@ def one_ahead(
       yield from done
       del done
     yield from (future.result() for future in running)
+
+
+def ahead(blocks: Iterator[Item]) -> Generator[Item, None, None]:
+  """Yield the blocks of a stream; the next one is made in another thread meanwhile."""
+  with closing(one_ahead(lambda _: next(blocks, _END), itertools.count())) as made:
+    for block in made:
+      if block is _END:
+        return
+      yield block  # type: ignore[misc]  # not the end

@@ -1,7 +1,7 @@
 """Whole songs with their stems: one folder per song, one file per stem."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ def find_songs(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
   """
   songs = song_folders(folder, stems)
   for song in songs:
-    files = _stem_files(song, stems)
+    files = stem_files(song, stems)
     missing = [stem for stem in stems if stem not in files]
     if missing:
       raise UserError(
@@ -77,7 +77,7 @@ def song_folders(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
 def _holds_stem(folder: Path, stems: Sequence[str]) -> bool:
   """Tell whether a folder is that of a song; one that cannot be read may be."""
   try:
-    return bool(_stem_files(folder, stems))
+    return bool(stem_files(folder, stems))
   except (UserError, OSError):
     return True
 
@@ -99,22 +99,15 @@ def read_song(
     AudioError: a file cannot be read.
   """
   folder = Path(folder)
-  files = _stem_files(folder, [*stems, MIXTURE])
+  files = stem_files(folder, [*stems, MIXTURE])
   if missing := [stem for stem in stems if stem not in files]:
     raise UserError(f"{folder}: lacks a file for {', '.join(missing)}")
   audio = {
     name: read_audio(path, sample_rate, num_channels) for name, path in files.items()
   }
-  lengths = {name: samples.shape[1] for name, samples in audio.items()}
-  shortest = min(lengths, key=lengths.__getitem__)
-  longest = max(lengths, key=lengths.__getitem__)
-  length = lengths[shortest]
-  if lengths[longest] - length > _MAX_DIFFERENCE_SECONDS * sample_rate:
-    raise UserError(
-      f"{folder}: expected files of equal length, found {files[longest].name} of"
-      f" {lengths[longest] / sample_rate:.2f} s and {files[shortest].name} of"
-      f" {length / sample_rate:.2f} s; cut or pad them"
-    )
+  lengths = {files[name].name: samples.shape[1] for name, samples in audio.items()}
+  check_lengths(folder, lengths, sample_rate)
+  length = min(lengths.values())
   references = np.stack([audio[stem][:, :length] for stem in stems])
   if MIXTURE in audio:
     mixture = np.ascontiguousarray(audio[MIXTURE][:, :length])
@@ -148,8 +141,30 @@ def song_chunks(
     yield references[..., start:stop], mixture[:, start:stop]
 
 
-def _stem_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-  """Return the audio files of a folder that have one of the names, by name."""
+def check_lengths(folder: Path, lengths: Mapping[str, int], sample_rate: int) -> None:
+  """Raise a UserError where lengths differ by more than encoders leave, 0.1 s.
+
+  Args:
+    folder: of the song.
+    lengths: samples of each file, by its name.
+    sample_rate: in Hz.
+  """
+  shortest = min(lengths, key=lengths.__getitem__)
+  longest = max(lengths, key=lengths.__getitem__)
+  if lengths[longest] - lengths[shortest] > _MAX_DIFFERENCE_SECONDS * sample_rate:
+    raise UserError(
+      f"{folder}: expected files of equal length, found {longest} of"
+      f" {lengths[longest] / sample_rate:.2f} s and {shortest} of"
+      f" {lengths[shortest] / sample_rate:.2f} s; cut or pad them"
+    )
+
+
+def stem_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+  """Return the audio files of a folder that have one of the names, by name.
+
+  Raises:
+    UserError: two files have the same name.
+  """
   by_lower = {name.lower(): name for name in names}
   found: dict[str, Path] = {}
   for path in sorted(folder.iterdir()):

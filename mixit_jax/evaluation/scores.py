@@ -14,7 +14,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from mixit_jax.errors import UserError
+
 Convention = Literal["mdx", "per_channel"]
+
+# Names of all scores of a song, in the order of the tables.
+SCORES = ("usdr_mdx", "usdr_per_channel", "csdr")
 
 # Samples that are converted to float64 at a time: they stay in the cache.
 _BLOCK = 65536
@@ -51,15 +56,7 @@ def usdr(
     raise ValueError(f"convention must be 'mdx' or 'per_channel', not {convention!r}")
   _check_shapes(references, estimates)
   blocks = range(0, references.shape[-1], _BLOCK)
-  energies = _frame_energies(references, estimates, blocks)
-  reference, error = energies.reference.sum(axis=2), energies.error.sum(axis=2)
-  if convention == "mdx":
-    return _ratio_db(reference.sum(axis=1), error.sum(axis=1))
-  ratios = _ratio_db(reference, error)  # [N, C]
-  sounding = ~np.isnan(ratios)
-  total = np.where(sounding, ratios, 0.0).sum(axis=1)
-  count = sounding.sum(axis=1)
-  return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+  return _usdr(_frame_energies(references, estimates, blocks), convention)
 
 
 def framewise_sdr(
@@ -88,9 +85,7 @@ def framewise_sdr(
   length = references.shape[-1]
   window = min(int(sample_rate), length)
   frames = range(0, length - window + 1, window)
-  energies = _frame_energies(references, estimates, frames)
-  ratios = _ratio_db(energies.reference.sum(axis=1), energies.error.sum(axis=1))
-  return np.where(energies.silent.any(axis=0), np.nan, ratios)
+  return _framewise_sdr(_frame_energies(references, estimates, frames))
 
 
 def csdr(references: np.ndarray, estimates: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -107,7 +102,95 @@ def csdr(references: np.ndarray, estimates: np.ndarray, sample_rate: int) -> np.
   Raises:
     ValueError: the shapes do not fit, or the sample rate is not positive.
   """
-  ratios = framewise_sdr(references, estimates, sample_rate)
+  return _median_over_frames(framewise_sdr(references, estimates, sample_rate))
+
+
+class StreamedScores:
+  """All scores of a song that comes in blocks; memory holds a second of it."""
+
+  def __init__(self, sample_rate: int):
+    self._frame = sample_rate
+    self._held: list[tuple[np.ndarray, np.ndarray]] = []  # less than a frame in all
+    self._held_length = 0
+    self._frames: list[_Energies] = []
+
+  def add(self, references: np.ndarray, estimates: np.ndarray) -> None:
+    """Take the next block.
+
+    Args:
+      references: stems [N, C, l].
+      estimates: estimated stems [N, C, l].
+
+    Raises:
+      ValueError: the shapes do not fit.
+      UserError: samples are not finite.
+    """
+    _check_shapes(references, estimates)
+    start = 0
+    while start < references.shape[-1]:
+      stop = start + self._frame - self._held_length
+      part = references[..., start:stop], estimates[..., start:stop]
+      self._held.append(part)
+      self._held_length += part[0].shape[-1]
+      start = stop
+      if self._held_length == self._frame:
+        self._frames.append(self._release())
+
+  def scores(self) -> dict[str, np.ndarray]:
+    """Return the scores [N] of what was added, each equal to its function's.
+
+    Call it once, at the end.
+
+    Raises:
+      ValueError: there are no samples.
+      UserError: samples are not finite.
+    """
+    whole = len(self._frames)
+    if self._held_length:
+      self._frames.append(self._release())
+    if not self._frames:
+      raise ValueError("there are no samples to score")
+    energies = _Energies(
+      *(np.concatenate(parts, axis=-1) for parts in zip(*self._frames, strict=True))
+    )
+    frames = _framewise_sdr(energies)
+    return {
+      "usdr_mdx": _usdr(energies, "mdx"),
+      "usdr_per_channel": _usdr(energies, "per_channel"),
+      # The last partial second is dropped, unless it is all there is.
+      "csdr": _median_over_frames(frames[:, : max(whole, 1)]),
+    }
+
+  def _release(self) -> _Energies:
+    references, estimates = (
+      np.concatenate(parts, axis=-1) for parts in zip(*self._held, strict=True)
+    )
+    self._held, self._held_length = [], 0
+    length = references.shape[-1]
+    energies = _frame_energies(references, estimates, range(0, length, length))
+    if not (np.isfinite(energies.reference) & np.isfinite(energies.error)).all():
+      raise UserError("references or estimates hold samples that are not finite")
+    return energies
+
+
+def _usdr(energies: _Energies, convention: Convention) -> np.ndarray:
+  reference, error = energies.reference.sum(axis=2), energies.error.sum(axis=2)
+  if convention == "mdx":
+    return _ratio_db(reference.sum(axis=1), error.sum(axis=1))
+  ratios = _ratio_db(reference, error)  # [N, C]
+  sounding = ~np.isnan(ratios)
+  total = np.where(sounding, ratios, 0.0).sum(axis=1)
+  count = sounding.sum(axis=1)
+  return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _framewise_sdr(energies: _Energies) -> np.ndarray:
+  ratios = _ratio_db(energies.reference.sum(axis=1), energies.error.sum(axis=1))
+  return np.where(energies.silent.any(axis=0), np.nan, ratios)
+
+
+def _median_over_frames(ratios: np.ndarray) -> np.ndarray:
+  """Return the median over the frames in which every stem has a ratio [N]."""
   valid = ~np.isnan(ratios).all(axis=0)
   if not valid.any():
     return np.full(len(ratios), np.nan)

@@ -1,23 +1,27 @@
 """Scores of many songs as one number for each stem."""
 
-import math
+import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 # How each score is summarized over songs: uSDR by the mean (Music Demixing Challenge
 # 2021), cSDR by the median (BSS Eval v4).
-_OVER_SONGS: dict[str, Callable[[np.ndarray], Any]] = {
-  "usdr": np.mean,
-  "usdr_mdx": np.mean,
-  "usdr_per_channel": np.mean,
-  "csdr": np.median,
+CONVENTIONS = {
+  "usdr": "mean",
+  "usdr_mdx": "mean",
+  "usdr_per_channel": "mean",
+  "csdr": "median",
+}
+# Over songs, leaving out those without a value.
+OVER_SONGS: dict[str, Callable[..., np.ndarray]] = {
+  "mean": np.nanmean,
+  "median": np.nanmedian,
 }
 
 
 def summarize(score: str, table: np.ndarray) -> tuple[list[float], float]:
-  """Summarize the scores of songs.
+  """Summarize the scores of songs by their convention.
 
   Songs without a value, such as those whose stem is silent, are left out.
 
@@ -26,9 +30,25 @@ def summarize(score: str, table: np.ndarray) -> tuple[list[float], float]:
     table: scores [songs, N] in dB, NaN where there is none.
 
   Returns:
-    the value of each stem [N], NaN where no song has one, and the mean over the stems.
+    the value of each stem [N], NaN where no song has one, and the mean over the stems
+    that have one.
   """
-  columns = [column[np.isfinite(column)] for column in table.T]
-  over_songs = _OVER_SONGS[score]
-  values = [float(over_songs(c)) if len(c) else math.nan for c in columns]
-  return values, float(np.mean(values))
+  *values, average = summary_of(CONVENTIONS[score], table[None])[0].tolist()
+  return values, average
+
+
+def summary_of(how: str, tables: np.ndarray) -> np.ndarray:
+  """Summarize many tables at once.
+
+  Args:
+    how: "mean" or "median" over the songs.
+    tables: scores [R, songs, N] in dB, NaN where there is none.
+
+  Returns:
+    values [R, N + 1]: of each stem, and last the mean over the stems; NaN where there
+    is no value.
+  """
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", RuntimeWarning)  # no value at all: NaN
+    stems = OVER_SONGS[how](tables, axis=1)
+    return np.concatenate([stems, np.nanmean(stems, axis=1, keepdims=True)], axis=1)

@@ -3,55 +3,41 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mixit_jax.errors import UserError
-from mixit_jax.evaluation.summaries import summarize
-from mixit_jax.files import read_json
-from mixit_jax.inference.evaluate import SCORES
-
-_RESAMPLES = 1000
+from mixit_jax.evaluation.results import read_evaluation
+from mixit_jax.evaluation.scores import SCORES
 
 
 def card_scores(file: Path) -> dict[str, Any]:
   """Read what `mixit-jax evaluate --json` has written.
 
-  The intervals hold 95 % of the values that 1000 sets of songs give, drawn with
-  replacement from those that were scored (bootstrap percentiles).
-
   Returns:
-    `songs`, what was scored, and `rows` with score, stem, value, low and high in dB.
+    `songs`, what was scored, and `rows` with score, stem, value, low and high in dB;
+    the ends of the interval are None for a single song.
 
   Raises:
-    UserError: the file is not such a document.
+    UserError: the file is not such a document, or the evaluation is not finished.
   """
-  document = read_json(file)
   try:
-    songs = document["songs"]
-    stems = list(songs[0][SCORES[0]])
-    tables = {
-      score: np.array([[song[score][stem] for stem in stems] for song in songs], float)
-      for score in SCORES
-    }
-  except (KeyError, IndexError, TypeError, ValueError) as error:
+    evaluation = read_evaluation(file)
+  except UserError as error:
+    raise UserError(f"--scores={file}: {error}") from error
+  if evaluation.unfinished:
     raise UserError(
-      f"--scores={file} is not what `mixit-jax evaluate --json` writes"
-    ) from error
-  draws = np.random.default_rng(0).integers(len(songs), size=(_RESAMPLES, len(songs)))
+      f"--scores={file}: {len(evaluation.unfinished)} songs are not scored yet; run the"
+      " same `mixit-jax evaluate` again"
+    )
+  document = evaluation.to_dict()
   rows = []
-  for score, table in tables.items():
-    values = _summary(score, table)
-    resampled = np.stack([_summary(score, table[draw]) for draw in draws])
-    low, high = np.nanpercentile(resampled, (2.5, 97.5), axis=0)
-    for stem, *numbers in zip([*stems, "average"], values, low, high, strict=True):
-      if np.isnan(numbers).any():
+  for score in SCORES:
+    for stem, value in document["estimates"][score].items():
+      if value is None:
         continue  # no song has this stem
-      value, least, most = (round(float(number), 2) for number in numbers)
-      row = {"score": score, "stem": stem, "value": value, "low": least, "high": most}
-      rows.append(row)
-  return {"songs": f"{len(songs)} songs", "rows": rows}
-
-
-def _summary(score: str, table: np.ndarray) -> np.ndarray:
-  per_stem, mean = summarize(score, table)
-  return np.array([*per_stem, mean])
+      found, low, high = (
+        None if number is None else round(float(number), 2)
+        for number in (value, *document["intervals"][score][stem])
+      )
+      rows.append(
+        {"score": score, "stem": stem, "value": found, "low": low, "high": high}
+      )
+  return {"songs": f"{len(evaluation.songs)} songs", "rows": rows}

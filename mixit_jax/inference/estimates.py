@@ -4,7 +4,6 @@ Everything is a stream: decoding, resampling, separation, resampling back, avera
 Memory does not grow with the length of the recording.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,11 +12,11 @@ import numpy as np
 from mixit_jax.audio.channels import downmix_matrix
 from mixit_jax.audio.recording import Recording
 from mixit_jax.audio.resampling import resample_blocks, resampled_length
-from mixit_jax.data.ahead import one_ahead
+from mixit_jax.audio.streams import delayed, fitted, in_step
+from mixit_jax.data.ahead import ahead
 from mixit_jax.errors import UserError
 from mixit_jax.inference.model import Model
 from mixit_jax.inference.request import Request
-from mixit_jax.inference.streams import delayed, fitted, in_step
 
 # The longest shift: more than a window of any model, less than a rhythm.
 _SHIFT_SECONDS = 0.5
@@ -135,7 +134,7 @@ def _estimates(
   blocks = resample_blocks(
     _audio(recording, layout), recording.sample_rate, model.sample_rate
   )
-  blocks = delayed(fitted(_ahead(blocks), length), delay)
+  blocks = delayed(fitted(ahead(blocks), length), delay)
   copies = model.config.num_channels // layout.num_channels
   wide = (np.repeat(block, copies, axis=0) for block in blocks)
   parts = fitted(model.separate_blocks(wide, delay + length), length, skip=delay)
@@ -159,11 +158,3 @@ def _audio(recording: Recording, layout: Layout) -> Iterator[np.ndarray]:
     return blocks
   matrix = downmix_matrix(recording.num_channels, layout.num_channels)
   return (matrix @ block for block in blocks)
-
-
-def _ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-  """Yield blocks; the next one is made in another thread meanwhile."""
-  for block in one_ahead(lambda _: next(blocks, None), itertools.count()):
-    if block is None:
-      return
-    yield block

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from mixit_jax.audio.decoding import decode
 from mixit_jax.audio.resampling import resample
+from mixit_jax.audio.streams import fitted
 from mixit_jax.devices.memory import machine_memory
 from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.devices.platforms import platform_of
@@ -20,7 +21,6 @@ from mixit_jax.devices.start import enable_compilation_cache
 from mixit_jax.errors import UserError, one_line
 from mixit_jax.inference.arrays import as_audio, as_rate
 from mixit_jax.inference.batching import automatic_batch
-from mixit_jax.inference.streams import fitted
 from mixit_jax.separator.chunked import Window, joined, separate_stream
 from mixit_jax.separator.compiled import SeparateChunks, chunk_separator
 from mixit_jax.separator.config import SeparatorConfig
@@ -168,7 +168,7 @@ class Model:
 
   def separate_blocks(
     self, blocks: Iterable[np.ndarray], length: int
-  ) -> Iterator[np.ndarray]:
+  ) -> Generator[np.ndarray, None, None]:
     """Separate a recording that comes in blocks, in bounded memory.
 
     Args:

@@ -139,7 +139,9 @@ def _model_index(scores: Mapping[str, Any]) -> list[str]:
     "    metrics:",
   ]
   for row in scores["rows"]:
-    name = f"{row['score']} {row['stem']}, 95 % interval {row['low']} to {row['high']}"
+    name = f"{row['score']} {row['stem']}"
+    if row["low"] is not None:
+      name += f", 95 % interval {row['low']} to {row['high']}"
     lines.append(
       f"    - {{type: {row['score']}, value: {row['value']}, name: {json.dumps(name)}}}"
     )
@@ -149,10 +151,11 @@ def _model_index(scores: Mapping[str, Any]) -> list[str]:
 def _scores(scores: Mapping[str, Any] | None) -> list[str]:
   if not scores:
     return []
-  rows = [
-    (f"{row['score']} {row['stem']}", f"{row['value']} ({row['low']} to {row['high']})")
-    for row in scores["rows"]
-  ]
+  rows = []
+  for row in scores["rows"]:
+    known = row["low"] is not None  # not of a single song
+    interval = f" ({row['low']} to {row['high']})" if known else ""
+    rows.append((f"{row['score']} {row['stem']}", f"{row['value']}{interval}"))
   return [
     "## Scores",
     f"On {_text(scores['songs'])}, in dB; in parentheses the 95 % interval over songs.",

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.compiled import group, spent
+from benchmarks.compiled import group, padding, spent
 
 PROGRAM = """
 %body (p: (s32[], f32[3,4])) -> (s32[], f32[3,4]) {
@@ -50,3 +50,11 @@ def test_cycles_are_the_estimates_of_the_compiler():
 def test_instructions_are_grouped_by_what_they_are_for(name, kind):
   found = {i.name: group(i) for i, _ in spent(PROGRAM, False)}
   assert found[name] == kind
+
+
+def test_padding_is_what_tiles_hold_beyond_their_values():
+  tiled = PROGRAM.replace(
+    "f32[4]{0} fusion", "bf16[2,3,60]{2,1,0:T(8,128)(2,1)} fusion"
+  )
+  values = 3 * 2 * 2 * 3 * 60
+  assert padding(tiled) == {"bf16[2,3,60]": (values, 3 * 2 * 2 * 8 * 128 - values)}

