@@ -43,7 +43,9 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag = parser.add_argument
   flag("--out", type=Path, required=True, help="folder of the result")
   flag("--packages", default=",".join(names), help="(default: %(default)s)")
-  flag("--archives", type=Path, help="folder of .deb files (default: packages in --out)")
+  flag(
+    "--archives", type=Path, help="folder of .deb files (default: packages in --out)"
+  )
   flags = parser.parse_args(expand_home(arguments))
   flags.archives = flags.archives or flags.out / "packages"
   flags.packages = [name.strip() for name in flags.packages.split(",")]
@@ -115,9 +117,7 @@ def _place(package: MusicPackage, file: Path) -> Path:
   if not package.stems:
     return Path(UNLABELED) / package.name / file
   song = file.parent.name
-  split = (
-    "valid" if song in VALID_SONGS else "test" if song in TEST_SONGS else "train"
-  )
+  split = "valid" if song in VALID_SONGS else "test" if song in TEST_SONGS else "train"
   return Path(GUITAR) / split / song / dict(package.stems)[file.name]
 
 

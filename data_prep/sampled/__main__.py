@@ -1,14 +1,13 @@
 """Make a set of songs on sampled instruments: MIDI, rendered by FluidSynth.
 
-    apt install fluidsynth fluid-soundfont-gm timgm6mb-soundfont \\
-      musescore-general-soundfont-small
+    apt install fluidsynth fluid-soundfont-gm timgm6mb-soundfont
     python -m data_prep.sampled --out=data/sampled --seed=0
 
 Scores and layout are those of data_prep.synthetic: songs with stems in train/, valid/
 and test/ as in MUSDB18-HQ, mixes in unlabeled/. Each part plays one of the programs of
-General MIDI alone, so that stems are exact. The sound fonts of the test songs are
-others than those of all other songs. Seed, flags, sound fonts and the version of
-FluidSynth determine every sample.
+General MIDI alone, so that stems are exact. The test songs are played with another
+sound font than all other songs. Seed, flags, sound fonts and the version of FluidSynth
+determine every sample.
 """
 
 import argparse

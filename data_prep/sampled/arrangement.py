@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import mido
-
 from data_prep.synthetic.composition import Part
 from data_prep.synthetic.instruments import Timbre
 
@@ -52,6 +50,8 @@ def write_midi(path: Path, part: Part, timbre: Timbre, seconds: float) -> None:
     timbre: how it is played.
     seconds: length of the file, which notes do not exceed.
   """
+  import mido  # of the extra `prep`
+
   channel = DRUM_CHANNEL if part.stem == "drums" else 0
   events = [
     (0, mido.Message("program_change", channel=channel, program=int(part.instrument)))

@@ -1,11 +1,10 @@
 """FluidSynth, the program that renders MIDI files with sound fonts."""
 
-import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
 
-from mixit_jax.errors import UserError
+from mixit_jax.errors import UserError, missing_extra
 
 PROGRAM = "fluidsynth"
 SAMPLE_RATE = 44100  # of most sound fonts: at lower rates FluidSynth would alias
@@ -27,8 +26,11 @@ def check_installed() -> None:
       f"the program {PROGRAM} is not installed: apt install fluidsynth, or see"
       " fluidsynth.org"
     )
-  if importlib.util.find_spec("mido") is None:
-    raise UserError("mido is not installed: pip install 'mixit-jax[prep]'")
+  try:
+    import mido  # noqa: F401
+  except ImportError as error:
+    purpose = "songs on sampled instruments"
+    raise UserError(missing_extra(error, "mido", "prep", purpose)) from error
 
 
 def render_midi(midi: Path, font: Path, out: Path) -> None:
@@ -55,4 +57,6 @@ def render_midi(midi: Path, font: Path, out: Path) -> None:
   )
   # It ends with 0 even where it could not load a font.
   if result.returncode or "Failed to load SoundFont" in result.stderr:
-    raise UserError(f"{font}: {PROGRAM} cannot play it: {' '.join(result.stderr.split())}")
+    raise UserError(
+      f"{font}: {PROGRAM} cannot play it: {' '.join(result.stderr.split())}"
+    )

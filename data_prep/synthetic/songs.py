@@ -129,9 +129,7 @@ def perform(
   return {stem: np.round(sound * scale) / PCM_SCALE for stem, sound in stems.items()}
 
 
-def play(
-  part: Part, instrument: Instrument, timbre: Timbre, length: int
-) -> np.ndarray:
+def play(part: Part, instrument: Instrument, timbre: Timbre, length: int) -> np.ndarray:
   """Return what an instrument plays [2, L]; equal notes sound alike."""
   sounds: dict[tuple[int, float, str], np.ndarray] = {}
   track = np.zeros((2, length), np.float32)
