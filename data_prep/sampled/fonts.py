@@ -9,7 +9,7 @@ FOLDERS = (
   Path("/usr/share/sounds/sf3"),
   Path("/usr/share/soundfonts"),
 )
-# Debian's packages. The first two have samples in common, the third has its own.
+# Debian's packages. MuseScore's font descends from FluidR3, TimGM6mb does not.
 PACKAGES = {
   "FluidR3_GM.sf2": "fluid-soundfont-gm",
   "MuseScore_General_Lite.sf3": "musescore-general-soundfont-small",

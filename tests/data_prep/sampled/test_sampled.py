@@ -23,10 +23,10 @@ SIZES = (
   "--train-songs=1",
   "--valid-songs=1",
   "--test-songs=1",
-  "--song-seconds=4",
-  "--mixes=3",
+  "--song-seconds=2",
+  "--mixes=2",
   "--mp3-mixes=1",
-  "--mix-seconds=3",
+  "--mix-seconds=2",
   "--fonts=TimGM6mb.sf2",  # the smallest
 )
 
@@ -69,7 +69,7 @@ def test_songs_are_laid_out_and_prepared_as_all_others(music, tmp_path):
     mixture = soundfile.read(place / "mixture.wav", dtype="int16")[0]
     np.testing.assert_array_equal(mixture, sum(stems))
     assert all(np.abs(stem).max() > 100 for stem in stems)
-  shape = [f"--sample-rate={RATE}", "--seconds=2", "--hop=1", "--workers=1"]
+  shape = [f"--sample-rate={RATE}", "--seconds=1", "--hop=1", "--workers=1"]
   fma.main([f"--audio={music}/unlabeled", f"--out={tmp_path}/fma", *shape])
   musdb.main([f"--musdb={music}", f"--out={tmp_path}/musdb", *shape])
   for name in ("fma", "musdb"):
@@ -77,7 +77,7 @@ def test_songs_are_laid_out_and_prepared_as_all_others(music, tmp_path):
 
 
 def test_seed_and_font_decide_and_nothing_else(music, tmp_path):
-  make(tmp_path / "again", "--workers=2")
+  make(tmp_path / "again")
   assert contents(tmp_path / "again") == contents(music)
   with pytest.raises(UserError, match="seed is 0 there, 5 now"):
     make(music, "--seed=5")
@@ -98,13 +98,12 @@ def test_notes_sound_when_and_as_high_as_they_are_written(font, program):
   assert np.abs(peaks / 220 - np.round(peaks / 220)).max() < 0.03
 
 
-def test_stems_come_at_the_rate_and_length_of_the_song(font):
-  for seconds in (0.5, 2.0):
-    stems = song(font, seconds).stems()
-    assert tuple(stems) == ("vocals", "drums", "bass", "other")
-    for sound in stems.values():
-      assert sound.shape == (2, seconds * RATE)
-      assert np.isfinite(sound).all()
+def test_very_short_songs_are_songs(font):
+  stems = song(font, 0.5).stems()
+  assert tuple(stems) == ("vocals", "drums", "bass", "other")
+  for sound in stems.values():
+    assert sound.shape == (2, RATE // 2)
+    assert np.isfinite(sound).all()
 
 
 def test_a_font_that_cannot_be_read_is_an_error_of_one_line(font, tmp_path):
