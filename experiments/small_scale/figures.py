@@ -143,7 +143,7 @@ class _Drawing:
       shares = [100 * mean_of(row, "stem_like") for _, row in curve]
       right.plot(steps, shares, "o-", color=color, markersize=4, label=pairs)
     left.set_ylabel("SDR gain of the best outputs, dB")
-    right.set_ylabel("energy nearer to a stem than to a mixture, %")
+    right.set_ylabel("energy nearer to a stem, %")
     right.set_ylim(0, 100)
     for axes in (left, right):
       axes.set_xlabel("steps of pre-training")

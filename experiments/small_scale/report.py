@@ -16,11 +16,15 @@ from mixit_jax.files import replacing
 
 def write_report(grid: Grid, rows: Rows, folder: Path) -> None:
   """Write results.md, and figures where matplotlib is installed."""
-  parts = [*_tables(grid, rows), *_pretrainings(rows), *_splittings(rows)]
-  text = "\n\n".join(parts or ["Nothing is measured yet."]) + "\n"
   with replacing(folder / "results.md") as temporary:
-    temporary.write_text(text, "utf-8")
+    temporary.write_text(report(grid, rows), "utf-8")
   draw_figures(grid, rows, folder)
+
+
+def report(grid: Grid, rows: Rows) -> str:
+  """Return all tables, with their titles, in Markdown."""
+  parts = [*_tables(grid, rows), *_pretrainings(rows), *_splittings(rows)]
+  return "\n\n".join(parts or ["Nothing is measured yet."]) + "\n"
 
 
 def _tables(grid: Grid, rows: Rows) -> Iterator[str]:
