@@ -2,9 +2,10 @@
 
     python -m data_prep.debian --out=data/debian
 
-Mixes for pre-training lie in unlabeled/ (10.6 hours of many styles), songs in parts in
-guitar/train, valid and test: a folder per song with guitar.ogg and other.ogg, which
-holds all the rest. Prepare them with data_prep.fma and data_prep.musdb.
+Mixes for pre-training lie in unlabeled/ (10.6 hours of many styles), songs in two parts
+in guitar/train, valid and test: a folder per song with guitar.ogg and other.ogg, which
+holds all the rest. --songs links to songs of your own that are laid out as MUSDB18-HQ.
+Prepare all of it with data_prep.fma and data_prep.musdb.
 
 A package that is installed is linked to. Any other is taken from the archives, or is
 downloaded there, without root, by apt-get download. What cannot be had is left out,
@@ -22,6 +23,7 @@ from data_prep.command import INTERRUPTED
 from data_prep.debian.archives import UnavailableError, unpack
 from data_prep.debian.packages import PACKAGES, TEST_SONGS, VALID_SONGS, MusicPackage
 from data_prep.preparation import claim_folder
+from data_prep.song_sets import SPLITS, UNLABELED
 from mixit_jax.audio.files import find_audio
 from mixit_jax.console import expand_home, run_command
 from mixit_jax.errors import UserError
@@ -29,7 +31,7 @@ from mixit_jax.files import read_json, replacing, write_json
 from mixit_jax.lock import FolderLock
 
 GATHERED = "packages.json"
-UNLABELED, GUITAR = "unlabeled", "guitar"
+GUITAR = "guitar"
 
 
 def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -46,11 +48,14 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag(
     "--archives", type=Path, help="folder of .deb files (default: packages in --out)"
   )
+  flag("--songs", type=Path, help="folder with train/, test/, ... to link to as well")
   flags = parser.parse_args(expand_home(arguments))
   flags.archives = flags.archives or flags.out / "packages"
   flags.packages = [name.strip() for name in flags.packages.split(",")]
   if unknown := [name for name in flags.packages if name not in names]:
     parser.error(f"--packages: {unknown[0]!r} is none of {', '.join(names)}")
+  if flags.songs and not (flags.songs / "train").is_dir():
+    parser.error(f"--songs: {flags.songs} has no folder train")
   return flags
 
 
@@ -59,6 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
   flags = parse_flags(arguments)
   claim_folder(flags.out, "data_prep.debian", {})
   with FolderLock(flags.out):
+    if flags.songs:
+      _link_songs(flags.songs, flags.out)
     path = flags.out / GATHERED
     gathered: dict[str, Any] = read_json(path) if path.exists() else {}
     for package in PACKAGES:
@@ -96,29 +103,40 @@ def gather(package: MusicPackage, archives: Path, out: Path) -> dict[str, Any]:
     shutil.rmtree(unpacked, ignore_errors=True)  # of a run that was killed
     root, version = unpack(package.name, package.folder, archives, unpacked)
     music = root / package.folder
-    files = find_audio(music)
-    for file in files:
-      _take(file, out / _place(package, file.relative_to(music)), root != unpacked)
-    notice = out / f"licenses/{package.name}.txt"
-    notice.parent.mkdir(exist_ok=True)
-    shutil.copyfile(root / f"usr/share/doc/{package.name}/copyright", notice)
+    places = {
+      file: _place(package, file.relative_to(music)) for file in find_audio(music)
+    }
+    for file, place in places.items():
+      _take(file, out / place, link=root != unpacked)
+    notice = root / f"usr/share/doc/{package.name}/copyright"
+    if notice.exists():
+      (out / "licenses").mkdir(exist_ok=True)
+      shutil.copyfile(notice, out / f"licenses/{package.name}.txt")
   finally:
     shutil.rmtree(unpacked, ignore_errors=True)
   return {
     "version": version,
     "license": package.license,
-    "files": len(files),
-    "folder": GUITAR if package.stems else f"{UNLABELED}/{package.name}",
+    "files": len(places),
+    "folder": GUITAR if package.stems else UNLABELED,
   }
 
 
 def _place(package: MusicPackage, file: Path) -> Path:
   """Return where a file of a package belongs."""
   if not package.stems:
-    return Path(UNLABELED) / package.name / file
+    return Path(UNLABELED) / "_".join((package.name, *file.parts))
   song = file.parent.name
   split = "valid" if song in VALID_SONGS else "test" if song in TEST_SONGS else "train"
   return Path(GUITAR) / split / song / dict(package.stems)[file.name]
+
+
+def _link_songs(songs: Path, out: Path) -> None:
+  """Link to the splits of a folder of songs with stems."""
+  for split in SPLITS:
+    if (songs / split).is_dir():
+      (out / split).unlink(missing_ok=True)
+      (out / split).symlink_to((songs / split).resolve())
 
 
 def _take(source: Path, target: Path, link: bool) -> None:

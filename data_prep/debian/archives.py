@@ -30,7 +30,7 @@ def unpack(name: str, folder: str, archives: Path, out: Path) -> tuple[Path, str
     UserError: the archive is damaged.
   """
   if (ROOT / folder).is_dir():
-    return ROOT, _run("dpkg-query", "--show", "--showformat=${Version}", name)
+    return ROOT, _installed_version(name)
   if not list(archives.glob(f"{name}_*.deb")):
     _download(name, archives)
   archive = max(archives.glob(f"{name}_*.deb"))
@@ -41,6 +41,13 @@ def unpack(name: str, folder: str, archives: Path, out: Path) -> tuple[Path, str
     raise UnavailableError("the program dpkg-deb is not installed") from error
   except _FailedError as error:
     raise UserError(f"{archive}: is damaged ({error}); delete it") from error
+
+
+def _installed_version(name: str) -> str:
+  try:
+    return _run("dpkg-query", "--show", "--showformat=${Version}", name)
+  except (_FailedError, FileNotFoundError):
+    return "unknown"  # installed, but not by dpkg
 
 
 def _download(name: str, archives: Path) -> None:

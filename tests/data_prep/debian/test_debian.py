@@ -66,11 +66,10 @@ def archive(folder, name):
   return file
 
 
-def gather(tmp_path, *names):
+def gather(tmp_path, *names, flags=()):
   out = tmp_path / "out"
-  command.main(
-    [f"--out={out}", f"--archives={tmp_path}/debs", f"--packages={','.join(names)}"]
-  )
+  archives = f"--archives={tmp_path}/debs"
+  command.main([f"--out={out}", archives, f"--packages={','.join(names)}", *flags])
   return out
 
 
@@ -90,11 +89,11 @@ def test_archives_become_mixes_and_songs_with_their_licenses(tmp_path, capsys):
     "guitar/train/Metal madness/other.ogg",
     "guitar/valid/Feelings/guitar.ogg",
     "guitar/valid/Feelings/other.ogg",
-    f"unlabeled/{MIXES}/track.ogg",
-    f"unlabeled/{MIXES}/win/end.ogg",
+    f"unlabeled/{MIXES}_track.ogg",
+    f"unlabeled/{MIXES}_win_end.ogg",
   ]
   table = (out / "licenses.tsv").read_text().splitlines()
-  assert f"{MIXES}\t1.0\tCC-BY-SA-3.0\t2\tunlabeled/{MIXES}" in table
+  assert f"{MIXES}\t1.0\tCC-BY-SA-3.0\t2\tunlabeled" in table
   assert f"{SONGS}\t1.0\tMIT\t6\tguitar" in table
   assert (out / f"licenses/{SONGS}.txt").read_text() == f"License of {SONGS}"
   assert "8 audio files of 2 packages" in capsys.readouterr().out
@@ -104,11 +103,11 @@ def test_archives_become_mixes_and_songs_with_their_licenses(tmp_path, capsys):
 def test_a_second_run_adds_only_what_is_new(tmp_path):
   archive(tmp_path, MIXES)
   out = gather(tmp_path, MIXES)
-  made = (out / f"unlabeled/{MIXES}/track.ogg").stat().st_mtime_ns
+  made = (out / f"unlabeled/{MIXES}_track.ogg").stat().st_mtime_ns
   archive(tmp_path, SONGS).touch()
   (tmp_path / "debs" / f"{MIXES}_1.0_all.deb").unlink()
   gather(tmp_path, MIXES, SONGS)
-  assert (out / f"unlabeled/{MIXES}/track.ogg").stat().st_mtime_ns == made
+  assert (out / f"unlabeled/{MIXES}_track.ogg").stat().st_mtime_ns == made
   assert len(listed(out)) == 8
 
 
@@ -134,7 +133,7 @@ def test_installed_packages_are_linked_to(tmp_path):
   dpkg_query.write_text("#!/bin/sh\nprintf 2.0\n")
   dpkg_query.chmod(0o755)
   out = gather(tmp_path, MIXES)
-  track = out / f"unlabeled/{MIXES}/track.ogg"
+  track = out / f"unlabeled/{MIXES}_track.ogg"
   assert track.readlink() == tmp_path / "root" / BY_NAME[MIXES].folder / "track.ogg"
   assert len(find_audio(out / "unlabeled")) == 2
   assert "\t2.0\t" in (out / "licenses.tsv").read_text()
@@ -155,3 +154,15 @@ def test_an_unknown_package_is_refused(tmp_path, capsys):
   with pytest.raises(SystemExit):
     gather(tmp_path, "tetris-music")
   assert "'tetris-music' is none of warzone2100-music," in capsys.readouterr().err
+
+
+def test_songs_of_ones_own_are_linked_to(tmp_path, capsys):
+  tree(tmp_path / "root", MIXES)
+  song = tmp_path / "mine/train/song"
+  write_audio(song / "drums.wav", np.full((2, 800), 0.1, np.float32), 8000)
+  for _ in range(2):  # again, too
+    out = gather(tmp_path, MIXES, flags=(f"--songs={tmp_path}/mine",))
+  assert (out / "train/song/drums.wav").samefile(song / "drums.wav")
+  with pytest.raises(SystemExit):
+    gather(tmp_path, MIXES, flags=(f"--songs={song}",))
+  assert "has no folder train" in capsys.readouterr().err
