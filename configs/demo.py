@@ -57,7 +57,8 @@ def get_config(stage: str) -> Config:
     model=model,
     objective=ObjectiveConfig(kind="mixit" if pretrain else "stems"),
     data=DataConfig(seconds=2.0, threads=1, buffer=8),
-    init=InitConfig(select_seconds=4.0),
+    # The mean of the best checkpoints of so short a run would reach far back.
+    init=InitConfig(select_seconds=4.0, weights="best"),
     optimizer=OPTIMIZERS[stage],
     valid=ValidConfig(
       examples=48, scores_every_epochs=0, media=1, chunk_seconds=8.0, hop_seconds=8.0
