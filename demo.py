@@ -48,7 +48,8 @@ STAGES = {
     f"--out={MUSIC}",
     "--sample-rate=8000",
     *("--train-songs=2", "--valid-songs=3", "--test-songs=12", "--mixes=320"),
-    # Most instruments of the test songs sound in mixes, but in no song with stems.
+    # Half of the parts of the test songs are played on instruments that sound in mixes,
+    # but in no song with stems.
     "--test-instruments=heard",
   ],
   "prepare_unlabeled": [
