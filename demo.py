@@ -70,7 +70,7 @@ STAGES = {
     "select-channels",
     f"{RUN}/pretrain",
     f"--songs={RUN}/musdb/valid",
-    "--seconds=4",
+    *("--weights=best", "--seconds=4"),
   ],
   "finetune": train("finetune", "musdb", f"--config.init.run={RUN}/pretrain"),
   "scratch": train("scratch", "musdb"),
