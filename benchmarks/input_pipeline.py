@@ -37,7 +37,7 @@ def measure(settings: Any) -> dict[str, Any]:
   """Run the contest and print its table."""
   s = settings
   with tempfile.TemporaryDirectory() as folder:
-    _write_records(Path(folder), s.records, s.record_seconds)
+    write_records(Path(folder), s.records, s.record_seconds)
     common = {
       "folder": folder,
       "seconds": s.seconds,
@@ -108,8 +108,8 @@ def _drawing(batches: Iterator[Any], batch: int, seconds: float) -> Task:
   return Task(run)
 
 
-def _write_records(folder: Path, count: int, seconds: float) -> None:
-  """Write the same records as one shard and as files."""
+def write_records(folder: Path, count: int, seconds: float) -> None:
+  """Write the same records as one shard and as files; validation has the shard too."""
   from mixit_jax.data.records import Manifest, Segment, encode_segment, write_shard
 
   generator = np.random.default_rng(0)
@@ -122,13 +122,13 @@ def _write_records(folder: Path, count: int, seconds: float) -> None:
     audio *= 0.5 / np.abs(audio).max()
     segment = Segment(audio.astype(np.float32), f"track {number}", 0.0)
     records.append(encode_segment(segment, RATE))
-  (folder / "files").mkdir()
+  (folder / "files").mkdir(parents=True)
   for number, record in enumerate(records):
     (folder / "files" / f"{number:04}.flac").write_bytes(record)
   file = "mixture/train-00000-of-00001.arrayrecord"
   (folder / "mixture").mkdir()
   write_shard(folder / file, records)
-  splits: Any = {"train": {"mixture": [{"file": file, "records": count}]}}
+  shards: Any = {"mixture": [{"file": file, "records": count}]}
   Manifest(
     kind="fma",
     sample_rate=RATE,
@@ -136,7 +136,7 @@ def _write_records(folder: Path, count: int, seconds: float) -> None:
     hop_seconds=seconds,
     num_channels=2,
     codec="flac",
-    splits=splits,
+    splits={"train": shards, "valid": shards},
   ).save(folder)
 
 

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
   def command() -> None:
     # Doctor reports on the devices itself; others do without.
-    needless = options.command in ("doctor", "status", "completion")
+    needless = options.command in ("doctor", "status", "plot", "completion")
     if not needless and getattr(options, "model", True) is not None:
       from mixit_jax.devices.start import check_devices
 
@@ -82,8 +82,13 @@ def _separate(options: argparse.Namespace) -> None:
   members = [
     Member(_load(options, run), share) for run, share in zip(runs, shares, strict=True)
   ]
+  pages = None
+  if options.page:
+    from mixit_jax.inference.listening import pages_of
+
+    pages = pages_of(options.out, options.model, members[0].model)
   outcome = separate_files(
-    members, options.inputs, options.out, request, TerminalReport()
+    members, options.inputs, options.out, request, TerminalReport(), pages
   )
   if outcome.failures:
     total = len(outcome.folders) + len(outcome.failures)
@@ -120,7 +125,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     _compare(options)
     return
   _check_evaluate(options)
-  plan = _plan(options)
+  plan = _plan(options)._replace(pages=options.page)
   earlier = {}
   if options.json and not options.overwrite:
     earlier = earlier_results(options.json, plan.settings)
@@ -137,6 +142,11 @@ def _evaluate(options: argparse.Namespace) -> None:
   keep(evaluation)
   if options.csv:
     write_csv(options.csv, evaluation.to_csv())
+  if options.page:
+    from mixit_jax.page.overview import write_overview
+
+    judged = (options.model or options.estimates).resolve().name
+    _log(f"listen: {write_overview(options.page, f'Scores of {judged}')}")
   if failed := evaluation.failed:
     total = len(failed) + len(evaluation.songs)
     raise UserError(f"{len(failed)} of {total} songs could not be scored")
@@ -151,6 +161,10 @@ def _check_outputs(options: argparse.Namespace) -> None:
     check_file_writable(file)
   if len({file.resolve() for file in files}) < len(files):
     raise UserError(f"--json and --csv are the same file: {options.csv}")
+  if options.page:
+    from mixit_jax.page.overview import check_overview
+
+    check_overview(options.page)
 
 
 def _check_evaluate(options: argparse.Namespace) -> None:
@@ -188,7 +202,7 @@ def _compare(options: argparse.Namespace) -> None:
   from mixit_jax.evaluation.tables import comparison_table
   from mixit_jax.files import write_json
 
-  if idle := given(options, ("model", "songs", "estimates", *_OF_A_RUN)):
+  if idle := given(options, ("model", "songs", "estimates", "page", *_OF_A_RUN)):
     raise UserError(f"--compare reads two files; it has no use for {', '.join(idle)}")
   for file in filter(None, (options.json, options.csv)):
     if file.exists() and not options.overwrite:
@@ -218,15 +232,20 @@ def _select_channels(options: argparse.Namespace) -> None:
   stems = _names(options.stems)
   if problem := name_problem(stems):
     raise UserError(f"--stems={options.stems}: {problem}")
+  if options.page:
+    from mixit_jax.page.overview import check_overview
+
+    check_overview(options.page)
   model = load(options.model, options.weights, options.precision)
   if not options.seconds * model.sample_rate > model.config.n_fft / 2:
     raise UserError(
       f"--seconds={options.seconds:g}: shorter than half a window of the model"
     )
+  songs = find_songs(options.songs, stems)
   selection = select_channels(
     model.separate_chunks,
     model.config,
-    find_songs(options.songs, stems),
+    songs,
     stems,
     options.seconds,
     batch=model.chunk_batch(round(options.seconds * model.sample_rate)),
@@ -235,6 +254,15 @@ def _select_channels(options: argparse.Namespace) -> None:
   print(selection_table(selection.to_dict()), flush=True)
   file = options.json or options.model / SELECTION_FILE
   write_selection(file, selection, model.card)
+  if options.page:
+    from mixit_jax.inference.listening import write_selection_pages
+    from mixit_jax.inference.report import TerminalReport
+
+    name = options.model.resolve().name
+    write_selection_pages(
+      model, songs, selection.to_dict(), options.page, name, TerminalReport()
+    )
+    _log(f"listen: {options.page / 'index.html'}")
 
 
 def _import_torch(options: argparse.Namespace) -> None:
@@ -278,6 +306,13 @@ def _status(options: argparse.Namespace) -> None:
 
   statuses = [run_status(run) for run in options.runs]
   print(json.dumps(statuses, indent=2) if options.json else status_table(statuses))
+
+
+def _plot(options: argparse.Namespace) -> None:
+  from mixit_jax.plots.command import plot
+
+  for file in plot(options.sources, options.out, options.format):
+    _say(str(file))
 
 
 def _doctor(options: argparse.Namespace) -> None:
@@ -343,6 +378,7 @@ _COMMANDS = {
   "import-torch": _import_torch,
   "export": _export,
   "status": _status,
+  "plot": _plot,
   "doctor": _doctor,
   "completion": _completion,
 }

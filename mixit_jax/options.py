@@ -52,6 +52,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
   _import_torch(commands)
   _export(commands)
   _status(commands)
+  _plot(commands)
   _doctor(commands)
   _completion(commands)
   return parser
@@ -145,6 +146,7 @@ Exit status: 0; 1 something was not separated; 2 wrong flags; 130 Ctrl-C.""",
   )
   add("--shares", metavar="X,Y", help="of RUN and each --also in the average [equal]")
   add("--overwrite", action="store_true", help="replace stems that are there [keep]")
+  add("--page", action="store_true", help="also write pages to listen, in DIR [no]")
   _chunk_options(parser)
 
 
@@ -190,6 +192,7 @@ two results differ. Exit status: 0; 1 a song could not be scored; 130 Ctrl-C."""
   )
   add("--csv", type=Path, metavar="FILE", help="write a row per song and stem [-]")
   add("--per-song", action="store_true", help="print a table of songs, too [no]")
+  _page_option(parser)
   add("--overwrite", action="store_true", help="forget what --json holds [go on]")
   add(
     "--jobs",
@@ -223,6 +226,7 @@ def _select_channels(commands: Commands) -> None:
   )
   _precision_option(parser)
   add("--json", type=Path, metavar="FILE", help="result [RUN/channel_selection.json]")
+  _page_option(parser)
 
 
 def _import_torch(commands: Commands) -> None:
@@ -293,6 +297,30 @@ def _status(commands: Commands) -> None:
   add = parser.add_argument
   add("runs", nargs="+", type=Path, metavar="RUN", help="working directories of runs")
   add("--json", action="store_true", help="print a list of JSON objects instead [no]")
+
+
+def _plot(commands: Commands) -> None:
+  parser = _command(
+    commands,
+    "plot",
+    "draw training curves, channel selections and scores",
+    """Draw training curves of runs in one figure, the channel selection of each, and of
+files of evaluate --json the scores of all songs. Needs the extra `plot`.""",
+    "RUN|FILE... [OPTION...]",
+    "mixit-jax plot runs/pretrain runs/finetune scores.json --out=plots",
+  )
+  add = parser.add_argument
+  add(
+    "sources",
+    nargs="+",
+    type=Path,
+    metavar="RUN|FILE",
+    help="runs, files of evaluate --json and of select-channels --json",
+  )
+  out = Path("plots")
+  add("--out", type=Path, default=out, metavar="DIR", help="their folder [plots]")
+  kinds = ("png", "svg")
+  add("--format", choices=kinds, default="png", metavar="F", help="png or svg [png]")
 
 
 def _doctor(commands: Commands) -> None:
@@ -397,6 +425,12 @@ def _precision_option(parser: argparse.ArgumentParser) -> None:
     choices=("float32", "bfloat16"),
     metavar="P",
     help="float32 or bfloat16 [as the model's configuration says]",
+  )
+
+
+def _page_option(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "--page", type=Path, metavar="DIR", help="write pages to listen to the songs [-]"
   )
 
 

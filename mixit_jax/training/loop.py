@@ -14,7 +14,7 @@ from mixit_jax.lock import LockError
 from mixit_jax.training.checkpoints import CheckpointError, Checkpoints
 from mixit_jax.training.config import Config, RunConfig
 from mixit_jax.training.feed import Feed
-from mixit_jax.training.fitting import fit_to_devices
+from mixit_jax.training.fitting import fit_to_devices, memory_errors
 from mixit_jax.training.initialize import check_start, initial_state
 from mixit_jax.training.interrupts import StoppedError, StopRequest, Watchdog
 from mixit_jax.training.meter import Meter
@@ -50,8 +50,8 @@ def train(config: Config, workdir: Path) -> bool:
     whether the run is complete; false where it was asked to stop before.
 
   Raises:
-    UserError: configuration, data, working directory or checkpoint cannot be used, or
-      too many steps in a row were not finite.
+    UserError: configuration, data, working directory or checkpoint cannot be used, the
+      devices have too little memory, or too many steps in a row were not finite.
   """
   workdir, run, valid = Path(workdir), config.run, config.valid
   lead = jax.process_index() == 0
@@ -64,6 +64,7 @@ def train(config: Config, workdir: Path) -> bool:
     check_batch(run.batch, run.parts, mesh)
     # What is settled belongs to these devices: the folder keeps the configuration.
     objective = make_objective(fit_to_devices(config, mesh), mesh)
+    opened.enter_context(memory_errors(objective.config, mesh))
     examples = objective.examples()
     validator = Validator(objective)
     lock = opened.enter_context(owned(workdir))

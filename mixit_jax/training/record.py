@@ -80,7 +80,7 @@ def _circumstances(config: Config, mesh: Mesh) -> dict[str, Any]:
     "data": _data(config),
     "seeds": {"run": config.run.seed, "data": config.data.seed},
     "version": __version__,
-    "commit": _commit(Path(mixit_jax.__file__).parent.parent),
+    "commit": commit_of(Path(mixit_jax.__file__).parent.parent),
     "python": platform.python_version(),
     "packages": {name: metadata.version(name) for name in _PACKAGES},
     "host": socket.gethostname(),
@@ -116,7 +116,7 @@ def _origin(config: Config) -> list[dict[str, Any]]:
   return card_stages(describe_weights(Path(start.run), start.weights).card)
 
 
-def _commit(checkout: Path) -> str:
+def commit_of(checkout: Path) -> str:
   """Return the commit of the code, "+" behind it where files differ; "" elsewhere."""
   if not (checkout / ".git").exists():
     return ""
