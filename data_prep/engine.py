@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from mixit_jax.errors import UserError
+from mixit_jax.errors import UserError, missing_extra
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -87,10 +87,8 @@ def _run_in_cluster(
       as_completed,
     )
   except ImportError as error:
-    raise UserError(
-      f"{workers} worker processes need Dask, which is not installed ({error}):"
-      " pip install 'mixit-jax[prep]', or use --workers=1"
-    ) from error
+    purpose = f"{workers} worker processes (--workers=1 takes none)"
+    raise UserError(missing_extra(error, "dask", "prep", purpose)) from error
 
   # Its import has just set a level of its own.
   logging.getLogger("distributed").setLevel(logging.CRITICAL)

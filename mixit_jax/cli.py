@@ -17,7 +17,7 @@ from mixit_jax.console import (
   run_command,
   write_any_text,
 )
-from mixit_jax.errors import UserError
+from mixit_jax.errors import UserError, one_line
 from mixit_jax.options import TORCH_OVERRIDES, flags_of, given, make_parser
 from mixit_jax.stems import STEMS, name_problem
 
@@ -88,14 +88,20 @@ def _separate(options: argparse.Namespace) -> None:
 
     pages = pages_of(options.out, options.model, members[0].model)
   outcome = separate_files(
-    members, options.inputs, options.out, request, TerminalReport(), pages
+    members, options.inputs, options.out, request, TerminalReport(options.quiet), pages
   )
-  if outcome.failures:
-    total = len(outcome.folders) + len(outcome.failures)
-    for failure in outcome.failures if len(outcome.failures) > 1 else ():
+  total = len(outcome.folders) + len(outcome.failures)
+  _end(outcome.failures, total, "not separated")
+
+
+def _end(failures: Sequence[str], total: int, what: str) -> None:
+  """Raise a UserError where items failed; tell each again, on a line of its own."""
+  if len(failures) > 1:
+    for failure in failures:
       _log(f"failed: {failure}")
-    last = f": {outcome.failures[0]}" if len(outcome.failures) == 1 else ""
-    raise UserError(f"{len(outcome.failures)} of {total} not separated{last}")
+  if failures:
+    last = f": {failures[0]}" if len(failures) == 1 else ""
+    raise UserError(f"{len(failures)} of {total} {what}{last}")
 
 
 def _shares(text: str | None, count: int) -> list[float]:
@@ -134,7 +140,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
       write_json(options.json, evaluation.to_dict())
 
-  evaluation = score_songs(plan, earlier, TerminalReport(), keep)
+  evaluation = score_songs(plan, earlier, TerminalReport(options.quiet), keep)
   result = evaluation.to_dict()
   print(score_table(result), flush=True)
   if options.per_song:
@@ -221,17 +227,21 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _select_channels(options: argparse.Namespace) -> None:
-  from mixit_jax.data.songs import find_songs
+  from mixit_jax.data.songs import song_folders
   from mixit_jax.evaluation.channels import SELECTION_FILE, write_selection
   from mixit_jax.evaluation.selection import select_channels
   from mixit_jax.evaluation.tables import selection_table
+  from mixit_jax.files import check_file_writable
   from mixit_jax.inference.model import load
+  from mixit_jax.inference.report import TerminalReport
 
   if not 0 < options.seconds <= 60:
     raise UserError(f"--seconds={options.seconds:g}: expected more than 0, at most 60")
   stems = _names(options.stems)
   if problem := name_problem(stems):
     raise UserError(f"--stems={options.stems}: {problem}")
+  if options.json:
+    check_file_writable(options.json)
   if options.page:
     from mixit_jax.page.overview import check_overview
 
@@ -241,7 +251,14 @@ def _select_channels(options: argparse.Namespace) -> None:
     raise UserError(
       f"--seconds={options.seconds:g}: shorter than half a window of the model"
     )
-  songs = find_songs(options.songs, stems)
+  songs = song_folders(options.songs, stems)
+  failures: dict[Path, str] = {}
+
+  def left_out(folder: Path, error: Exception) -> None:
+    failures[folder] = f"{folder.name}: {one_line(error)}"
+    _log(f"left out: {failures[folder]}")
+
+  report = TerminalReport(options.quiet)
   selection = select_channels(
     model.separate_chunks,
     model.config,
@@ -249,20 +266,20 @@ def _select_channels(options: argparse.Namespace) -> None:
     stems,
     options.seconds,
     batch=model.chunk_batch(round(options.seconds * model.sample_rate)),
-    progress=_log,
+    progress=report.note,
+    left_out=left_out,
   )
   print(selection_table(selection.to_dict()), flush=True)
   file = options.json or options.model / SELECTION_FILE
   write_selection(file, selection, model.card)
   if options.page:
     from mixit_jax.inference.listening import write_selection_pages
-    from mixit_jax.inference.report import TerminalReport
 
+    heard = [song for song in songs if song not in failures]
     name = options.model.resolve().name
-    write_selection_pages(
-      model, songs, selection.to_dict(), options.page, name, TerminalReport()
-    )
-    _log(f"listen: {options.page / 'index.html'}")
+    write_selection_pages(model, heard, selection.to_dict(), options.page, name, report)
+    report.note(f"listen: {options.page / 'index.html'}")
+  _end(list(failures.values()), len(songs), "songs could not be read")
 
 
 def _import_torch(options: argparse.Namespace) -> None:

@@ -147,6 +147,7 @@ Exit status: 0; 1 something was not separated; 2 wrong flags; 130 Ctrl-C.""",
   add("--shares", metavar="X,Y", help="of RUN and each --also in the average [equal]")
   add("--overwrite", action="store_true", help="replace stems that are there [keep]")
   add("--page", action="store_true", help="also write pages to listen, in DIR [no]")
+  _quiet_option(parser)
   _chunk_options(parser)
 
 
@@ -194,6 +195,7 @@ two results differ. Exit status: 0; 1 a song could not be scored; 130 Ctrl-C."""
   add("--per-song", action="store_true", help="print a table of songs, too [no]")
   _page_option(parser)
   add("--overwrite", action="store_true", help="forget what --json holds [go on]")
+  _quiet_option(parser)
   add(
     "--jobs",
     type=int,
@@ -227,6 +229,7 @@ def _select_channels(commands: Commands) -> None:
   _precision_option(parser)
   add("--json", type=Path, metavar="FILE", help="result [RUN/channel_selection.json]")
   _page_option(parser)
+  _quiet_option(parser)
 
 
 def _import_torch(commands: Commands) -> None:
@@ -432,6 +435,10 @@ def _page_option(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--page", type=Path, metavar="DIR", help="write pages to listen to the songs [-]"
   )
+
+
+def _quiet_option(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--quiet", action="store_true", help="show only problems [no]")
 
 
 def _card_options(parser: argparse.ArgumentParser) -> None:

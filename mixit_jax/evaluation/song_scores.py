@@ -25,6 +25,9 @@ from mixit_jax.page.song_page import SongPage, is_page
 class Report(Protocol):
   """Who is told what happens."""
 
+  def note(self, text: str) -> None:
+    """Take a line about what goes on."""
+
   def warn(self, text: str) -> None:
     """Take a line about what failed or needs attention."""
 
@@ -36,6 +39,9 @@ class Report(Protocol):
 
 class Quiet:
   """A report that nobody reads."""
+
+  def note(self, text: str) -> None:
+    """Take a line about what goes on."""
 
   def warn(self, text: str) -> None:
     """Take a line about what failed or needs attention."""
@@ -104,7 +110,7 @@ def score_songs(
     else:
       waiting.append(folder)
   if results:
-    report.warn(f"{len(results)} of {len(names)} songs were scored before")
+    report.note(f"{len(results)} of {len(names)} songs were scored before")
 
   def now() -> Evaluation:
     return Evaluation(
@@ -119,7 +125,7 @@ def score_songs(
   for folder, result in _each(plan, waiting, report):
     if isinstance(result, SongResult):
       results[folder.name] = result
-      report.warn(
+      report.note(
         f"{folder.name}: {_mean_usdr(result)} ({len(results)} of {len(names)})"
       )
       for warning in result.warnings:

@@ -28,7 +28,7 @@ COLORS = (
 )
 GRAY = "#8a8f98"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # matplotlib lists the names of all its settings as types
   "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
   "font.size": 9.5,
   "axes.titlesize": 10.5,

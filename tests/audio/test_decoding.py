@@ -215,15 +215,6 @@ class TestPyAV:
     middle = slice(rate // 2, rate * 3 // 2)
     np.testing.assert_allclose(decoded[:, middle], audio[:, middle], atol=0.02)
 
-  def test_without_pyav_the_error_says_what_to_install(
-    self, tmp_path, tone, monkeypatch
-  ):
-    path = tmp_path / "song.m4a"
-    self.write(path, tone(440, 44_100), 44_100)
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(AudioError, match=r"song\.m4a.*mixit-jax\[formats\]"):
-      decode(path)
-
   def test_cut_m4a_file_is_refused(self, tmp_path, tone):
     path = tmp_path / "song.m4a"
     self.write(path, tone(440, 44_100), 44_100)

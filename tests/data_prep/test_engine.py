@@ -43,11 +43,6 @@ def test_no_items_need_no_worker(no_dask):
   assert engine.run(_square, [], workers=4, label="x") == []
 
 
-def test_missing_dask_says_what_to_install(no_dask):
-  with pytest.raises(UserError, match=r"pip install 'mixit-jax\[prep\]'.*--workers=1"):
-    engine.run(_square, [1, 2], workers=2, label="x")
-
-
 def test_a_killed_worker_is_replaced_and_results_keep_their_order(tmp_path: Path):
   marker = tmp_path / "died"
   jobs = [(number, marker) for number in range(6)]
