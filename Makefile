@@ -1,6 +1,6 @@
 # Every target does its own set-up: only Python and make are needed.
 #
-#   make demo | test | test-slow | test-compile | lint | format
+#   make demo | evidence | test | test-slow | test-compile | lint | format
 #   make test PYTHON=python3.12      another Python, in an environment of its own
 #   make test EXTRAS=dev,torch       further extras (see pyproject.toml)
 
@@ -13,7 +13,7 @@ READY := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 # Where mixit_jax.devices.targets looks for it.
 LIBTPU := $(VENV)/compilers/libtpu/libtpu.so
 
-.PHONY: demo test test-slow test-compile tpu-compiler lint format setup clean
+.PHONY: demo evidence test test-slow test-compile tpu-compiler lint format setup clean
 .DEFAULT_GOAL := test
 
 setup: $(READY)
@@ -26,6 +26,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/python demo.py
+
+# Hours; the same command goes on after any interruption.
+evidence: $(READY)
+	$(BIN)/python -m experiments.small_scale --out=runs/evidence/rung1
 
 # XLA's compiler for TPUs. It needs no TPU.
 tpu-compiler: $(LIBTPU)

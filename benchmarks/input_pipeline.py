@@ -239,7 +239,7 @@ def _music(settings: Any) -> Iterator[np.ndarray]:
   length = round(settings.track_seconds * RATE)
   length -= length % round(settings.record_seconds * RATE)
   if settings.music:
-    found = (read_audio(path, RATE) for path in find_audio(Path(settings.music)))
+    found = (read_audio(path, RATE) for path in find_audio(Path(settings.music)).files)
     long_enough = (audio[:, :length] for audio in found if audio.shape[1] >= length)
     for _, audio in zip(range(settings.tracks), long_enough, strict=False):
       yield np.round(audio.clip(-1, 0.999) * 32768).astype(np.float32) / 32768

@@ -79,7 +79,7 @@ def test_a_floor_imports_only_floors_below(name):
   own = name.split(".")[1]
   for other in imported(name):
     parts = other.split(".")
-    if parts[0] in ("data_prep", "configs", "benchmarks", "tests"):
+    if parts[0] in ("data_prep", "configs", "benchmarks", "experiments", "tests"):
       pytest.fail(f"{name} imports {other}")
     if parts[0] != "mixit_jax" or len(parts) < 2 or parts[1] == own:
       continue

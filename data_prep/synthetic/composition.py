@@ -5,12 +5,12 @@ any other begins a note. What the others mean is up to the part.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.synthetic.instruments import INSTRUMENTS, Instrument, Note
+from data_prep.synthetic.instruments import INSTRUMENTS, Note
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 # Roots of the chords of four bars, as degrees of the scale; degree 5 is its minor.
@@ -50,7 +50,7 @@ LENGTHS = ("x-", "x-", "x--", "x---", "x---", "x-----", "x-------", "..")
 CONSONANTS = ("", "", "s", "t")
 VOWELS = ("a", "e", "i", "o", "u", "ai", "ou", "ia", "eu")
 # Range of the lowest pitch of a part.
-LOWEST = {"vocals": (44, 61), "drums": (0, 1), "bass": (28, 34), "other": (52, 66)}
+LOWEST = {"vocals": (42, 64), "drums": (0, 1), "bass": (27, 40), "other": (40, 68)}
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,34 @@ class Part:
   """What one instrument plays, from its lowest pitch up."""
 
   stem: str
-  instrument: Instrument
+  instrument: str  # its name among those of the stem
   lowest: int
   notes: list[Note]
 
 
-def compose(rng: np.random.Generator, seconds: float) -> list[Part]:
-  """Compose the parts of a song, one or two for each stem."""
-  composer = Composer(rng, seconds)
+def compose(
+  rng: np.random.Generator,
+  seconds: float,
+  band: Mapping[str, Collection[str]] = INSTRUMENTS,
+  form: np.random.Generator | None = None,
+) -> list[Part]:
+  """Compose the parts of a song, one for each stem and up to three for "other".
+
+  Args:
+    rng: decides on everything, but for what `form` decides on.
+    seconds: length of the song.
+    band: names of the instruments to choose from, by stem.
+    form: decides on tempo, meter, swing, key and chords; equal ones make songs that
+      fit together.
+  """
+  composer = Composer(rng, seconds, form)
   writers = {"vocals": composer.write_melody, "drums": composer.write_drums}
   parts = []
-  for stem, instruments in INSTRUMENTS.items():
+  for stem, instruments in band.items():
     bars = composer.draw_bars()
-    count = 2 if stem == "other" and rng.random() < 0.6 else 1
+    count = int(rng.choice((1, 2, 3), p=(0.4, 0.4, 0.2))) if stem == "other" else 1
     for name in rng.permutation(list(instruments))[:count]:
-      part = Part(stem, instruments[name], int(rng.integers(*LOWEST[stem])), [])
+      part = Part(stem, str(name), int(rng.integers(*LOWEST[stem])), [])
       for note in writers.get(stem, composer.write_harmony)(part, bars):
         start = max(0.0, note.start + rng.normal(0, 0.005))
         velocity = note.velocity * rng.uniform(0.7, 1)
@@ -85,16 +98,22 @@ def compose(rng: np.random.Generator, seconds: float) -> list[Part]:
 class Composer:
   """Time and harmony of one song; a step is a sixteenth."""
 
-  def __init__(self, rng: np.random.Generator, seconds: float):
-    """Draw tempo, meter, swing, key and chords."""
+  def __init__(
+    self,
+    rng: np.random.Generator,
+    seconds: float,
+    form: np.random.Generator | None = None,
+  ):
+    """Draw tempo, meter, swing, key and chords, from `form` if given."""
     self.rng = rng
-    self.step_seconds = 15 / rng.uniform(78, 144)
-    self.bar_steps = 12 if rng.random() < 0.15 else 16
-    self.swing = rng.uniform(0.3, 0.66) if rng.random() < 0.25 else 0.0
-    tonics = range(int(rng.integers(12)), 100, 12)
+    form = form or rng
+    self.step_seconds = 15 / form.uniform(78, 144)
+    self.bar_steps = 12 if form.random() < 0.15 else 16
+    self.swing = form.uniform(0.3, 0.66) if form.random() < 0.25 else 0.0
+    tonics = range(int(form.integers(12)), 100, 12)
     self.scale = [tonic + step for tonic in tonics for step in MAJOR]
-    self.chord_size = 4 if rng.random() < 0.35 else 3
-    verse, chorus = rng.choice(CHORDS, 2)
+    self.chord_size = 4 if form.random() < 0.35 else 3
+    verse, chorus = form.choice(CHORDS, 2)
     num_bars = int(np.ceil(seconds / self.step_seconds / self.bar_steps))
     self.roots = [int((verse + chorus)[bar % 8]) for bar in range(num_bars)]
 
@@ -134,7 +153,11 @@ class Composer:
 
   def write_drums(self, part: Part, bars: list[int]) -> Iterator[Note]:
     """Yield a groove with missed strokes, fills and crashes."""
-    groove = GROOVES[self.rng.integers(len(GROOVES))]
+    groove = (
+      self.invent_groove()
+      if self.rng.random() < 0.5
+      else GROOVES[self.rng.integers(len(GROOVES))]
+    )
     for bar in bars:
       lines = dict(groove)
       if bar % 4 == 3 and self.rng.random() < 0.6:
@@ -148,9 +171,42 @@ class Composer:
           if self.rng.random() < 0.96:
             yield Note(start, 0.0, 0, VELOCITIES[mark], drum)
 
+  def invent_groove(self) -> dict[str, str]:
+    """Draw a groove: strokes are likelier on strong steps."""
+    strong = np.array((4, 0, 1, 0, 2, 0, 1, 0) * 2)
+
+    def line(likely: np.ndarray, marks: str) -> str:
+      struck = self.rng.random(16) < likely
+      return "".join(self.rng.choice(list(marks)) if hit else "." for hit in struck)
+
+    back = str(self.rng.choice(("snare", "clap", "rim")))
+    top = str(self.rng.choice(("hat", "open", "ride")))
+    return {
+      "kick": "X" + line(0.1 + 0.12 * strong, "Xx")[1:],
+      back: line(np.where(np.arange(16) % 8 == 4, 0.95, 0.12), "Xxg"),
+      top: line(np.minimum(0.25 + 0.3 * strong, 1), "xxg"),
+    }
+
+  def invent_rhythm(self, stem: str) -> str:
+    """Draw a rhythm of chords ("other" only), or of their tones."""
+    marks = "x" if stem == "other" and self.rng.random() < 0.5 else "0123"
+    busy = self.rng.uniform(0.15, 0.6)
+    rhythm = "0" if marks != "x" else "x"
+    for step in range(1, 16):
+      strong = 1.6 if step % 4 == 0 else 0.8
+      new = self.rng.choice(list(marks)) if self.rng.random() < busy * strong else ""
+      rhythm += new or ("." if self.rng.random() < 0.15 else "-")
+    # A hold after a silence would hold nothing.
+    return re.sub(r"\.-+", lambda rest: "." * len(rest[0]), rhythm)
+
   def write_harmony(self, part: Part, bars: list[int]) -> Iterator[Note]:
     """Yield chords or their tones, in one rhythm for verses, one for choruses."""
-    verse, chorus = self.rng.choice(RHYTHMS[part.stem], 2)
+    verse, chorus = (
+      self.invent_rhythm(part.stem)
+      if self.rng.random() < 0.5
+      else str(self.rng.choice(RHYTHMS[part.stem]))
+      for _ in range(2)
+    )
     held = self.rng.uniform(0.6, 1)
     for bar in bars:
       chord = self.chord(bar, part.lowest)

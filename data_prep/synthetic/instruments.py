@@ -1,7 +1,7 @@
 """How instruments sound.
 
 An instrument is a function from a note and a timbre to a sound: [L], [1, L] or [2, L],
-of any loudness. To add one, write it and enter it in `INSTRUMENTS`, at the end.
+of any loudness. To add one, write it and enter it in a band, at the end.
 """
 
 from collections.abc import Callable
@@ -87,6 +87,29 @@ def saw(cutoff: float, even: float = 1.0) -> Spectrum:
   return levels
 
 
+def body(resonances: tuple[float, ...], even: float = 1.0) -> Spectrum:
+  """Return a saw in a body with resonances in Hz; `even` harmonics may be weak."""
+
+  def levels(timbre: Timbre, k: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    centers = np.array(resonances) * (0.85 + 0.3 * timbre.body)
+    distances = np.log2(hertz[:, None] / centers) * 4
+    peaks = 0.15 + np.sum(1 / np.hypot(1, distances) ** 2, axis=1)
+    return peaks * np.where(k % 2, 1, even) / k ** (1.5 - 0.7 * timbre.bright)
+
+  return levels
+
+
+def partials(**levels: float) -> Spectrum:
+  """Return chosen harmonics of a tone: `partials(h1=1, h4=0.5)`."""
+  by_number = {int(name[1:]): level for name, level in levels.items()}
+
+  def spectrum(timbre: Timbre, k: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    chosen = np.array([by_number.get(int(number), 0.0) for number in k])
+    return chosen * np.where(k > 1, 0.4 + timbre.bright, 1.0)
+
+  return spectrum
+
+
 # Centers of formants in Hz, of a long vocal tract.
 FORMANTS = {
   "a": (730, 1090, 2440, 3400),
@@ -97,11 +120,14 @@ FORMANTS = {
 }
 
 
-def vowel(name: str) -> Spectrum:
-  """Return a vowel; high voices have a short vocal tract and so high formants."""
+def vowel(name: str, throat: float = 1.0) -> Spectrum:
+  """Return a vowel; high voices have a short vocal tract and so high formants.
+
+  `throat` multiplies the formants once more.
+  """
 
   def levels(timbre: Timbre, k: np.ndarray, hertz: np.ndarray) -> np.ndarray:
-    tract = 0.9 + (timbre.lowest - 44) / 50
+    tract = throat * (0.9 + (timbre.lowest - 44) / 50)
     distances = (hertz[:, None] - tract * np.array(FORMANTS[name])) / 110
     resonances = np.hypot(1, distances) ** -1 @ (1.0, 0.6, 0.4, 0.25)
     return resonances / k ** (1 - timbre.bright / 2)
@@ -109,13 +135,23 @@ def vowel(name: str) -> Spectrum:
   return levels
 
 
-def sing(note: Note, timbre: Timbre, width: float = 0.0) -> np.ndarray:
-  """Sing "s", "t" or nothing, then one vowel or two; `width` as above."""
+def sing(
+  note: Note,
+  timbre: Timbre,
+  width: float = 0.0,
+  throat: float = 1.0,
+  vibrato: float = 70.0,
+  breath: float = 0.12,
+) -> np.ndarray:
+  """Sing "s", "t" or nothing, then one vowel or two.
+
+  `width` and `vibrato` as above, `throat` as for vowels; `breath` is the most noise.
+  """
   vowels = note.sound.lstrip("st")
-  spectra = vowel(vowels[0]), vowel(vowels[-1])
-  sound = synthesizer(*spectra, (0.04, 0.06), 0.8, 70, width)(note, timbre)
-  breath = timbre.rng.standard_normal(sound.shape, np.float32)
-  sound += (0.02 + 0.12 * timbre.body) * breath * np.abs(sound)
+  spectra = vowel(vowels[0], throat), vowel(vowels[-1], throat)
+  sound = synthesizer(*spectra, (0.04, 0.06), 0.8, vibrato, width)(note, timbre)
+  air = timbre.rng.standard_normal(sound.shape, np.float32)
+  sound += (0.02 + breath * timbre.body) * air * np.abs(sound)
   if note.sound != vowels:
     seconds = 0.1 if note.sound[0] == "s" else 0.03
     hiss = noise(timbre.rng, seconds, timbre.rate, 3000, 9000)
@@ -155,9 +191,28 @@ DRUMS: dict[str, tuple[float, tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-def strike(note: Note, timbre: Timbre, sweep: float = 0.6) -> np.ndarray:
+# Hand drums, brushes and small percussion in the places of the drums above.
+PERCUSSION: dict[str, tuple[float, tuple[float, ...], tuple[float, ...]]] = {
+  "kick": (0.0, (85, 0.09, 1.2), (700, 0.012, 0.12)),
+  "snare": (-0.2, (300, 0.03, 0.2), (1700, 0.14, 0.35)),
+  "rim": (0.3, (1250, 0.03, 0.6), (2400, 0.006, 0.2)),
+  "clap": (0.2, (620, 0.05, 0.5), (1400, 0.03, 0.3)),
+  "hat": (-0.4, (2600, 0.006, 0.02), (3000, 0.05, 0.2)),
+  "open": (-0.3, (3000, 0.03, 0.04), (2800, 0.09, 0.2)),
+  "ride": (0.6, (1900, 0.12, 0.1), (3300, 0.1, 0.08)),
+  "crash": (0.5, (1500, 0.15, 0.05), (3100, 0.3, 0.2)),
+  "tom": (0.25, (170, 0.1, 0.8), (500, 0.02, 0.1)),
+}
+
+
+def strike(
+  note: Note,
+  timbre: Timbre,
+  sweep: float = 0.6,
+  drums: dict[str, tuple[float, tuple[float, ...], tuple[float, ...]]] = DRUMS,
+) -> np.ndarray:
   """Strike a drum, whose pitch falls by a factor of 1 + `sweep`."""
-  place, (hertz, ring, skin), (low, fade, rattle) = DRUMS[note.sound]
+  place, (hertz, ring, skin), (low, fade, rattle) = drums[note.sound]
   slow, fall = 0.6 + 0.8 * timbre.decay, 0.02 + 0.03 * timbre.motion
   seconds = 6 * slow * max(ring, fade)
   time = times(seconds, timbre.rate)
@@ -169,21 +224,78 @@ def strike(note: Note, timbre: Timbre, sweep: float = 0.6) -> np.ndarray:
   return pan(sound, place if timbre.body < 0.5 else -place)
 
 
-INSTRUMENTS: dict[str, dict[str, Instrument]] = {
-  "vocals": {"singer": sing, "duet": partial(sing, width=14)},
-  "drums": {"kit": strike, "machine": partial(strike, sweep=4)},
+Band = dict[str, dict[str, Instrument]]  # stem to the names of its instruments
+
+# Instruments of songs to learn from.
+INSTRUMENTS: Band = {
+  "vocals": {
+    "singer": sing,
+    "duet": partial(sing, width=14),
+    "deep voice": partial(sing, throat=0.85, vibrato=40),
+    "breathy voice": partial(sing, vibrato=25, breath=0.35),
+  },
+  "drums": {
+    "kit": strike,
+    "machine": partial(strike, sweep=4),
+    "tight kit": partial(strike, sweep=1.5),
+  },
   "bass": {
     "electric bass": partial(pluck, decay=3, damping=220),
+    "muted bass": partial(pluck, decay=0.8, damping=400),
     "saw bass": synthesizer(saw(900), saw(250), (0.005, 0.05), 0.6),
     "square bass": synthesizer(saw(500, 0.1), saw(300, 0.1), (0.008, 0.05), 0.8),
     "sub bass": synthesizer(saw(120), saw(60), (0.015, 0.08), 0.9),
   },
   "other": {
     "guitar": partial(pluck, decay=2, damping=1800),
+    "harp": partial(pluck, decay=4, damping=900),
     "organ": synthesizer(saw(4000, 0.4), saw(3000, 0.4), (0.01, 0.05), 1, 12, 6),
+    "accordion": synthesizer(
+      body((500, 1300, 2600)), body((600, 1500, 2600)), (0.04, 0.06), 0.9, 10, 20
+    ),
     "strings": synthesizer(saw(1500), saw(3000), (0.2, 0.3), 1, 25, 18),
     "pad": synthesizer(saw(400, 0.5), saw(1400, 0.5), (0.35, 0.5), 1, 8, 14),
     "brass": synthesizer(saw(600), saw(3500), (0.05, 0.1), 0.9, 20),
+    "clarinet": synthesizer(
+      body((900, 1800), 0.08), body((700, 1600), 0.08), (0.03, 0.06), 0.9, 12
+    ),
+    "lead": synthesizer(saw(5000, 0.2), saw(2000, 0.2), (0.01, 0.08), 0.8, 40),
     "keys": synthesizer(saw(2500, 0.7), saw(600, 0.7), (0.003, 0.2), 0.05),
+    "bell": synthesizer(
+      partials(h1=1, h3=0.6, h5=0.4, h7=0.4), partials(h1=1, h3=0.2), (0.002, 0.4), 0.1
+    ),
+  },
+}
+# Other ones, for songs that test what was learned.
+UNHEARD: Band = {
+  "vocals": {
+    "high voice": partial(sing, throat=1.18, vibrato=100),
+    "trio": partial(sing, width=30, throat=0.93, breath=0.2),
+  },
+  "drums": {"percussion": partial(strike, sweep=1.0, drums=PERCUSSION)},
+  "bass": {
+    "upright bass": partial(pluck, decay=1.4, damping=130),
+    "bassoon": synthesizer(
+      body((110, 240, 420)), body((130, 260, 480)), (0.03, 0.06), 0.9
+    ),
+  },
+  "other": {
+    "oboe": synthesizer(
+      body((1100, 1500, 2900)), body((1050, 1400, 2800)), (0.03, 0.05), 0.9, 25
+    ),
+    "flute": synthesizer(
+      partials(h1=1, h2=0.5, h3=0.2),
+      partials(h1=1, h2=0.3, h3=0.1),
+      (0.06, 0.08),
+      1,
+      35,
+    ),
+    "marimba": synthesizer(
+      partials(h1=1, h4=0.6, h10=0.3), partials(h1=1), (0.002, 0.15), 0.02
+    ),
+    "harpsichord": partial(pluck, decay=1.5, damping=6000),
+    "cello section": synthesizer(
+      body((250, 600, 1400)), body((300, 700, 2300)), (0.12, 0.2), 1, 30, 24
+    ),
   },
 }

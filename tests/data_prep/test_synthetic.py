@@ -157,6 +157,13 @@ def test_senseless_flags_are_refused(flag, message, capsys):
   assert message in capsys.readouterr().err
 
 
+def test_test_songs_can_have_the_instruments_of_the_others(music, tmp_path):
+  _make(tmp_path / "heard", "--test-instruments=heard")
+  heard, unheard = _files(tmp_path / "heard"), _files(music)
+  differing = {name for name, content in unheard.items() if heard[name] != content}
+  assert {name.split("/")[0] for name in differing} == {"test", "preparation.json"}
+
+
 def test_asking_for_nothing_is_an_error(tmp_path):
   flags = ["--train-songs=0", "--valid-songs=0", "--test-songs=0"]
   with pytest.raises(UserError, match="no song requested"):

@@ -1,19 +1,18 @@
 import numpy as np
 import pytest
 
-from data_prep.synthetic.instruments import DRUMS, INSTRUMENTS, Note, Timbre
+from data_prep.synthetic.instruments import DRUMS, INSTRUMENTS, UNHEARD, Note, Timbre
 
 RATE = 8000
-PITCHED = [
-  (stem, name) for stem in ("vocals", "bass", "other") for name in INSTRUMENTS[stem]
-]
+ALL = {stem: INSTRUMENTS[stem] | UNHEARD[stem] for stem in INSTRUMENTS}
+PITCHED = [(stem, name) for stem in ("vocals", "bass", "other") for name in ALL[stem]]
 PITCHES = {"vocals": 57, "bass": 33, "other": 60}
 
 
 def _play(stem, name, knobs=(0.5, 0.5, 0.5, 0.5), sound="a", seconds=1.0, rate=RATE):
   timbre = Timbre(rate, 50, np.random.default_rng(0), *knobs)
   pitch = PITCHES.get(stem, 0)
-  return INSTRUMENTS[stem][name](Note(0, seconds, pitch, 1.0, sound), timbre)
+  return ALL[stem][name](Note(0, seconds, pitch, 1.0, sound), timbre)
 
 
 def _power(sound):
@@ -43,7 +42,7 @@ def test_notes_last_as_long_as_they_are_held(stem, name):
   assert np.abs(short[..., -1]).max() < 0.01 * np.abs(short).max()
 
 
-@pytest.mark.parametrize("name", INSTRUMENTS["bass"])
+@pytest.mark.parametrize("name", ALL["bass"])
 def test_basses_are_low(name):
   power, hertz = _power(_play("bass", name, (1.0, 0.5, 0.5, 0.5)))
   assert power[(hertz > 30) & (hertz < 500)].sum() > 0.85 * power.sum()
@@ -60,7 +59,7 @@ def test_the_knobs_change_the_timbre(stem, name):
 def test_instruments_of_a_stem_differ(stem):
   """In how the power is spread over time and frequency."""
   pictures = []
-  for name in INSTRUMENTS[stem]:
+  for name in ALL[stem]:
     picture = []
     for start in range(0, RATE, RATE // 8):
       piece = np.atleast_2d(_play(stem, name))[0, start : start + RATE // 8]
@@ -96,7 +95,7 @@ def test_a_duet_is_wide_and_a_singer_is_not():
   assert np.corrcoef(left, right)[0, 1] < 0.95
 
 
-@pytest.mark.parametrize("name", INSTRUMENTS["drums"])
+@pytest.mark.parametrize("name", ALL["drums"])
 @pytest.mark.parametrize("rate", [RATE, 2 * RATE])
 def test_drums_lie_where_they_belong(name, rate):
   low = {}

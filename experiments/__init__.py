@@ -1,0 +1,1 @@
+"""What is measured with this package: grids of trainings that can be repeated."""

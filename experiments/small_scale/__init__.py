@@ -1,0 +1,1 @@
+"""Does MixIT pre-training help? A grid of small trainings answers."""
