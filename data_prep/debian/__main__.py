@@ -104,7 +104,7 @@ def gather(package: MusicPackage, archives: Path, out: Path) -> dict[str, Any]:
     root, version = unpack(package.name, package.folder, archives, unpacked)
     music = root / package.folder
     places = {
-      file: _place(package, file.relative_to(music)) for file in find_audio(music)
+      file: _place(package, file.relative_to(music)) for file in find_audio(music).files
     }
     for file, place in places.items():
       _take(file, out / place, link=root != unpacked)

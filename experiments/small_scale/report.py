@@ -29,8 +29,9 @@ def report(grid: Grid, rows: Rows) -> str:
 
 def _tables(grid: Grid, rows: Rows) -> Iterator[str]:
   for table in grid.tables:
-    columns = {arm: score(rows, table.size, arm) for arm in table.arms}
-    if any(columns.values()):
+    scores = {arm: score(rows, table.size, arm) for arm in table.arms}
+    columns = {arm: column for arm, column in scores.items() if column}
+    if columns:
       yield f"## {table.title}\n\n{_scores(table, columns)}"
     compared = {
       arm: difference(rows, table.size, arm, grid.against[arm])
@@ -44,12 +45,12 @@ def _tables(grid: Grid, rows: Rows) -> Iterator[str]:
 def _scores(table: Table, columns: Mapping[str, Mapping[int, Estimate]]) -> str:
   counts = sorted({count for column in columns.values() for count in column})
   lines = [
-    [str(count), *(_plain(columns[arm].get(count)) for arm in table.arms)]
+    [str(count), *(_plain(column.get(count)) for column in columns.values())]
     for count in counts
   ]
   return (
     f"uSDR in dB, mean over seeds and test songs, ± the standard deviation of the seeds"
-    f" (size: {table.size}).\n\n" + markdown(["labeled songs", *table.arms], lines)
+    f" (size: {table.size}).\n\n" + markdown(["labeled songs", *columns], lines)
   )
 
 

@@ -7,6 +7,8 @@ Sizes are tiny, small and medium. What a cell of the grid changes is set on the 
 line.
 """
 
+from typing import Any
+
 from mixit_jax.errors import UserError
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.training.config import (
@@ -22,7 +24,7 @@ from mixit_jax.training.config import (
 SAMPLE_RATE = 8000
 # 257 bins of 15.6 Hz: fine where bass and kick live, coarse above.
 BANDS = (4,) * 4 + (8,) * 4 + (17,) * 4 + (33,) + (36,) * 3
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
   "tiny": {"num_blocks": 2, "embed_dim": 24, "ffn_dim": 32},
   "small": {"num_blocks": 3, "embed_dim": 32, "ffn_dim": 48},
   "medium": {"num_blocks": 4, "embed_dim": 96, "ffn_dim": 128},
