@@ -28,8 +28,7 @@ demo: $(READY)
 	$(BIN)/python demo.py
 
 # Hours; the same command goes on after any interruption.
-evidence:
-	$(MAKE) setup EXTRAS=dev,plots
+evidence: $(READY)
 	$(BIN)/python -m experiments.small_scale --out=runs/evidence/rung1
 
 # XLA's compiler for TPUs. It needs no TPU.

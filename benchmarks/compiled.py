@@ -84,9 +84,7 @@ def main() -> None:
     run={"batch": options.batch},
   )
   begun = time.process_time()
-  program = compile_step(
-    make_objective(config, mesh), mesh, target.memory, target.options
-  )
+  program = compile_step(make_objective(config, mesh), mesh, target)
   print(f"{time.process_time() - begun:.0f} CPU seconds to compile")
   print(f"peak memory {program.memory().total / 2**30:.2f} GiB")
   text = program.step.as_text() or ""

@@ -84,7 +84,7 @@ def separator_rows() -> Iterator[Row]:
   yield Row("level", relative(found, scale), RELATIVE, 1e-5)
   found = spectrogram[:, :, :-1] / scale[:, :, None, None]
   yield Row("spectrogram", relative(found, normalized), RELATIVE, 1e-5)
-  found = BandSplit(config).apply({"params": params["band_split"]}, normalized)
+  found = jax.jit(BandSplit(config).apply)({"params": params["band_split"]}, normalized)
   yield Row("band split", relative(found, features("band_split")), RELATIVE, 1e-5)
 
   block = TFLocoformerBlock(config)
@@ -97,7 +97,8 @@ def separator_rows() -> Iterator[Row]:
     yield Row(f"TF-Locoformer block {index + 1}", error, RELATIVE, 1e-5)
     before = name
 
-  found = MaskDecoder(config).apply({"params": params["decoder"]}, features(before))
+  decode = jax.jit(MaskDecoder(config).apply)
+  found = decode({"params": params["decoder"]}, features(before))
   yield Row("masks", relative(found, masks), RELATIVE, 1e-5)
   length = mixture.shape[-1]
   found = istft(masks * normalized[:, None], config.n_fft, config.hop, length)

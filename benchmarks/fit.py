@@ -28,10 +28,10 @@ from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.devices.platforms import platform_of
 from mixit_jax.devices.targets import describe
 from mixit_jax.doctor.collectives import collectives
-from mixit_jax.doctor.forecast import TooLargeError, compile_step
+from mixit_jax.doctor.forecast import compile_step
 from mixit_jax.errors import UserError
 from mixit_jax.files import replacing, write_json
-from mixit_jax.training.fitting import fit
+from mixit_jax.training.fitting import TooLargeError, fit
 from mixit_jax.training.objectives import make_objective
 
 SIZES = ("small", "medium", "large")
@@ -107,9 +107,7 @@ def measure(name: str, stage: str, size: str) -> Row:
     "jax_optimization_level", "O0" if platform_of(mesh) == "tpu" else "UNKNOWN"
   )
   try:
-    program = compile_step(
-      make_objective(config, mesh), mesh, target.memory, target.options
-    )
+    program = compile_step(make_objective(config, mesh), mesh, target)
   except TooLargeError:
     return row | _facts(begun) | {"fits": False}
   memory = program.memory()

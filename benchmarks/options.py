@@ -1,11 +1,9 @@
 """Command lines of the benchmarks, with defaults that fit the device."""
 
 import argparse
-import subprocess
-import sys
 from typing import Any
 
-_PROBE = "import jax; print(jax.default_backend())"
+from benchmarks.report import facts_of_devices
 
 # Settings with which one run takes a few seconds.
 _ON_CPU = {
@@ -51,8 +49,5 @@ def parser(description: str | None, *names: str, **defaults: Any) -> Any:
 
 
 def platform() -> str:
-  """Ask a new process for JAX's platform: this one must not take device memory."""
-  found = subprocess.run(
-    [sys.executable, "-c", _PROBE], check=True, capture_output=True, text=True
-  )
-  return found.stdout.strip()
+  """Return the platform of JAX's devices."""
+  return facts_of_devices()["platform"]

@@ -48,7 +48,11 @@ def compiled_step(**choices: Any) -> Program:
 
 def train_step(**choices: Any) -> Task:
   """Take pre-training steps on noise; see `pretraining`."""
-  program = compiled_step(**choices)
+  return steps(compiled_step(**choices))
+
+
+def steps(program: Program) -> Task:
+  """Take the steps of a compiled program on noise."""
   state = jax.tree.map(
     lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding), program.state
   )
@@ -72,8 +76,15 @@ def separation(
   batch: int,
   dtype: str = "auto",
 ) -> Task:
-  """Separate a recording of noise, chunk by chunk."""
+  """Separate a recording of noise, chunk by chunk; see `separating`."""
   config = SeparatorConfig.preset(size, num_sources=num_sources, dtype=dtype)
+  return separating(config, seconds, chunk, hop, batch)
+
+
+def separating(
+  config: SeparatorConfig, seconds: float, chunk: float, hop: float, batch: int
+) -> Task:
+  """Separate a recording of noise on one device, `batch` chunks at a time."""
   layout = jax.eval_shape(lambda: init(config, jax.random.key(0)))
   separate = chunk_separator(config, _random_params(layout))
   rate = config.sample_rate

@@ -3,9 +3,12 @@
 import argparse
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,10 @@ from typing import Any
 from benchmarks.turns import Result
 from mixit_jax.files import write_json
 
-RESULTS = Path(__file__).parent / "results"
+REPOSITORY = Path(__file__).parent.parent
+RESULTS = REPOSITORY / "benchmarks" / "results"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
+_PROBE = "import json; from benchmarks.report import facts; print(json.dumps(facts()))"
 
 
 def facts() -> dict[str, Any]:
@@ -30,12 +35,25 @@ def facts() -> dict[str, Any]:
   device = jax.devices()[0]
   kind = _processor() if device.platform == "cpu" else device.device_kind
   return {
+    "platform": device.platform,
     "device": kind,
     "devices": 1 if device.platform == "cpu" else jax.device_count(),
     "cores": len(os.sched_getaffinity(0)),
     "versions": {"python": platform.python_version(), **versions},
     "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
   }
+
+
+def facts_of_devices() -> dict[str, Any]:
+  """Ask a new process for these facts: this one must not take the devices' memory."""
+  found = subprocess.run(
+    [sys.executable, "-c", _PROBE],
+    cwd=REPOSITORY,
+    check=True,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  return json.loads(found.stdout.splitlines()[-1])
 
 
 def rows(
@@ -84,12 +102,17 @@ def show(title: str, table: Sequence[Mapping[str, Any]]) -> None:
 def save(name: str, settings: argparse.Namespace, tables: Mapping[str, Any]) -> Path:
   """Write settings, facts and tables to `results/<name>-<device>.json`."""
   known = facts()
-  device = re.sub(r"[^a-z0-9]+", "-", known["device"].lower()).strip("-")
-  file = RESULTS / f"{name}-{device}.json"
+  file = result_file(name, known)
   document = {"benchmark": name, **known, "settings": vars(settings), **tables}
   write_json(file, document)
   print(f"\n{file}")
   return file
+
+
+def result_file(name: str, known: Mapping[str, Any], folder: Path = RESULTS) -> Path:
+  """Name the file of a benchmark on a device."""
+  device = re.sub(r"[^a-z0-9]+", "-", known["device"].lower()).strip("-")
+  return folder / f"{name}-{device}.json"
 
 
 def _paired_ratio(ours: Result, other: Result) -> float:

@@ -57,6 +57,7 @@ class Result:
   Attributes:
     name: of the contestant.
     seconds: of each timed run.
+    cpu_seconds: that the process computed in each timed run, in all threads.
     seconds_to_prepare: building and compiling, and the first run.
     memory: peak bytes of the accelerator, or of the whole process on CPU.
     problem: why it could not take part, e.g. not enough memory.
@@ -64,6 +65,7 @@ class Result:
 
   name: str
   seconds: list[float] = dataclasses.field(default_factory=list)
+  cpu_seconds: list[float] = dataclasses.field(default_factory=list)
   seconds_to_prepare: float = 0.0
   memory: int = 0
   problem: str = ""
@@ -129,9 +131,10 @@ class _Player:
     if kind == "problem":
       self.result.problem = value
     elif what == "prepare":
-      self.result.seconds_to_prepare = value
+      self.result.seconds_to_prepare = value[0]
     elif what == "run":
-      self.result.seconds.append(value)
+      self.result.seconds.append(value[0])
+      self.result.cpu_seconds.append(value[1])
     elif what == "memory":
       self.result.memory = value
 
@@ -164,7 +167,7 @@ def _serve(contestant: Contestant, pipe: Any) -> None:
     except EOFError:
       return
     try:
-      begun = time.perf_counter()
+      begun = time.perf_counter(), time.process_time()
       if what == "memory":
         assert task is not None
         pipe.send(("value", task.device_memory() or process_peak()))
@@ -175,7 +178,8 @@ def _serve(contestant: Contestant, pipe: Any) -> None:
           **contestant.arguments
         )
       task.run()
-      pipe.send(("value", time.perf_counter() - begun))
+      ended = time.perf_counter(), time.process_time()
+      pipe.send(("value", (ended[0] - begun[0], ended[1] - begun[1])))
     except Exception as error:  # a lack of memory has many names
       pipe.send(("problem", f"{type(error).__name__}: {error}".splitlines()[0][:300]))
       return

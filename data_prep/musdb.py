@@ -1,22 +1,25 @@
-"""Turn MUSDB18-HQ, or songs laid out like it, into shards of segments per stem.
+"""Turn MUSDB18-HQ, or songs with stems of your own, into shards of segments per stem.
 
     python -m data_prep.musdb --musdb=musdb18hq --out=data/musdb
+    python -m data_prep.musdb --songs=multitracks --out=data/mine --stems=guitar,voice
 
-The input has a folder train/ with one folder per song, which holds vocals, drums,
-bass and other as audio files. The segments of the training songs in which a stem
+The input has one folder per song, in train/ or directly, which holds one file per
+stem in any audio format. The names of the stems are those of the files, where all
+songs agree, or those of --stems. The segments of the training songs in which a stem
 sounds become records (paper, section 4.1: 8-s segments every 4 s). The validation
-songs stay whole: their files are copied without loss to <out>/valid. They are the
-songs of a folder valid/ of the input, else those that --valid-songs names, else those
-of the usual 14 that are present. Test songs stay where they are.
+songs stay whole: they are copied without loss to <out>/valid. They are the songs of a
+folder valid/ of the input, else those that --valid-songs names, else those of MUSDB18's
+usual 14 that are present, else --valid-share of all. Test songs stay where they are.
 
-A broken file never stops the preparation: manifest.json lists what was left out, and
-why. After an interruption the same command resumes the preparation.
+Every song is read whole first. What is odd about it is told with the figure, stands in
+checks.json, and is decided by the last five flags. A broken file never stops the
+preparation: manifest.json lists what was left out, and why. After an interruption the
+same command resumes the preparation.
 """
 
 import argparse
-import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +28,30 @@ from data_prep.command import (
   add_workers_flag,
   positive_float,
   positive_int,
+  share,
 )
 from data_prep.crashes import MAX_CRASHES
 from data_prep.preparation import Job, claim_folder, fingerprint, run_jobs
 from data_prep.segments import NUM_CHANNELS, SILENT_STEM, Cut, StemShard
 from data_prep.shards import collect, place_tracks, tracks_per_shard
 from data_prep.song_copies import SongCopy
-from mixit_jax.audio.files import AUDIO_SUFFIXES
-from mixit_jax.console import expand_home, run_command
-from mixit_jax.data.manifest import Manifest
-from mixit_jax.data.songs import find_songs
-from mixit_jax.errors import UserError
-from mixit_jax.stems import MIXTURE, STEMS
-
-# The validation songs of the paper, section 4.1, and of most others.
-VALID_SONGS = (
-  "Actions - One Minute Smile",
-  "Clara Berry And Wooldog - Waltz For My Victims",
-  "Johnny Lokke - Promises & Lies",
-  "Patrick Talbot - A Reason To Leave",
-  "Triviul - Angelsaint",
-  "Alexander Ross - Goodbye Bolero",
-  "Fergessen - Nos Palpitants",
-  "Leaf - Summerghost",
-  "Skelpolu - Human Mistakes",
-  "Young Griffo - Pennies",
-  "ANiMAL - Rockshow",
-  "James May - On The Line",
-  "Meaxic - Take A Step",
-  "Traffic Experiment - Sirens",
+from data_prep.song_files import (
+  MEANINGS,
+  Rules,
+  SongFiles,
+  apply_rules,
+  check_names,
+  find_stems,
+  sort_files,
 )
+from data_prep.song_splits import split_songs
+from data_prep.song_verdicts import Checked, check_songs, tell
+from mixit_jax.console import expand_home, run_command
+from mixit_jax.data.manifest import Manifest, SkippedFile
+from mixit_jax.errors import UserError
+from mixit_jax.stems import STEMS
+
+VALID_SHARE = 0.1
 
 
 def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -66,15 +63,31 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   )
   flag = parser.add_argument
   flag(
-    "--musdb", type=Path, required=True, help="folder with train/, such as musdb18hq"
+    "--musdb",
+    "--songs",
+    type=Path,
+    required=True,
+    help="folder of the songs, or the folder that holds train/, such as musdb18hq",
   )
   flag("--out", type=Path, required=True, help="folder of the result")
+  flag(
+    "--stems",
+    help="names of the stems in the order of the model's outputs, separated by commas"
+    " (default: those of the files, where all songs agree)",
+  )
   flag(
     "--valid-songs",
     action="append",
     default=[],
-    help="songs of train/ for validation, separated by commas; repeat the flag for"
-    " names with a comma",
+    help="songs for validation, separated by commas; repeat the flag for names with a"
+    " comma",
+  )
+  flag(
+    "--valid-share",
+    type=share,
+    default=VALID_SHARE,
+    help="share of the songs for validation where nothing names them, by a hash of"
+    " their names (%(default)s)",
   )
   flag("--sample-rate", type=positive_int, default=44100, help="in Hz (%(default)s)")
   flag("--seconds", type=positive_float, default=8.0, help="length of a segment (8)")
@@ -82,6 +95,9 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag("--codec", choices=("flac", "wav"), default="flac", help="(%(default)s)")
   flag("--songs-per-shard", type=positive_int, help="(default: a 16th of the songs)")
   add_workers_flag(parser)
+  for kind, (choices, meaning) in MEANINGS.items():
+    default = getattr(Rules, kind)
+    flag(f"--{kind}", choices=choices, default=default, help=f"{meaning} (%(default)s)")
   return parser.parse_args(expand_home(arguments))
 
 
@@ -89,157 +105,167 @@ def main(arguments: list[str] | None = None) -> None:
   """Prepare labeled songs.
 
   Raises:
-    UserError: there is no song, a song lacks a stem, a stem sounds in no training
-      song, or the output folder was made in another way.
+    UserError: there is no song, a song is not as expected and its flag says "stop", a
+      stem sounds in no training song, or the output folder was made in another way.
   """
   flags = parse_flags(arguments)
-  train, valid = _split(flags.musdb, flags.valid_songs)
+  train, valid = split_songs(flags.musdb, flags.valid_songs, flags.valid_share)
+  stems = _stems(flags.stems, [*train, *valid])
+  rules = Rules(**{kind: getattr(flags, kind) for kind in MEANINGS})
+  files = [
+    sort_files(song, song.relative_to(flags.musdb).as_posix(), stems)
+    for song in (*train, *valid)
+  ]
+  named, skipped, said = apply_rules(files, rules)
   per_shard = flags.songs_per_shard or tracks_per_shard(len(train))
   cut = Cut(flags.sample_rate, flags.seconds, flags.hop, flags.codec)
-  claim_folder(flags.out, "data_prep.musdb", _settings(flags, train, valid, per_shard))
-  shards = [
-    StemShard(place, flags.musdb, files, cut)
-    for stem in STEMS
-    for place, files in place_tracks(
-      flags.out,
-      stem,
-      "train",
-      [_file_of(song, stem).relative_to(flags.musdb).as_posix() for song in train],
-      per_shard,
+  settings = _settings(flags, stems, rules, named, set(valid), per_shard)
+  claim_folder(flags.out, "data_prep.musdb", settings)
+  checked = check_songs(flags.out, named, set(valid), rules, cut, flags.workers)
+  tell([*said, *checked.said], flags.out)
+  skipped += checked.skipped
+  left_out_songs = len(skipped)
+  if not checked.train:
+    raise UserError(
+      f"{flags.musdb}: no song is left for training, such as {skipped[0]['file']}:"
+      f" {skipped[0]['reason']}"
     )
-  ]
-  copies = [
-    SongCopy(
-      song,
-      flags.out / "valid" / song.name,
-      tuple(file.name for file in _files(song)),
-      flags.sample_rate,
-    )
-    for song in valid
-  ]
+  shards = _shards(flags, checked.train, stems, cut, per_shard)
+  copies = [_copy(flags.out, song, checked, rules, cut) for song in checked.valid]
+  checked.forget_former(flags.out, [shard.place for shard in shards])
   jobs: list[Job] = [*shards, *copies]
   finished = run_jobs(
     flags.out, jobs, flags.workers, "shards and songs", MAX_CRASHES * per_shard
   )
   if finished:
     print(f"{flags.out}: {finished} of {len(jobs)} parts were already finished")
-  splits, skipped = collect(shard.place for shard in shards)
-  skipped += [file for copy in copies for file in copy.skipped()]
-  if mute := [stem for stem in STEMS if stem not in splits.get("train", {})]:
-    reasons = [s["reason"] for s in skipped if Path(s["file"]).stem.lower() == mute[0]]
-    raise UserError(
-      f"{flags.musdb / 'train'}: no song yields a segment of {', '.join(mute)}, which"
-      f" training needs ({'; '.join(sorted(set(reasons)))})"
-    )
+  splits, left_out = collect(shard.place for shard in shards)
+  skipped += [*left_out, *(file for copy in copies for file in copy.skipped())]
+  if mute := [stem for stem in stems if stem not in splits.get("train", {})]:
+    raise UserError(_mute_message(flags.musdb, mute, skipped))
   manifest = Manifest(
-    kind="musdb",
+    kind="musdb" if set(stems) == set(STEMS) else "stems",
     sample_rate=cut.sample_rate,
     seconds=cut.seconds,
     hop_seconds=cut.hop,
     num_channels=NUM_CHANNELS,
     codec=cut.codec,
     splits=splits,
-    songs={"valid": [f"valid/{c.source.name}" for c in copies if c.is_finished()]},
+    songs={"valid": [f"valid/{c.target.name}" for c in copies if c.is_finished()]},
     skipped=skipped,
+    stems=list(stems),
   )
   manifest.save(flags.out)
-  _summarize(flags.out, manifest, len(train))
+  _summarize(flags.out, manifest, len(checked.train), left_out_songs)
 
 
-def _split(musdb: Path, named: Sequence[str]) -> tuple[list[Path], list[Path]]:
-  """Return the folders of the songs for training and for validation."""
-  if not (musdb / "train").is_dir():
-    raise UserError(
-      f"{musdb}: has no folder train; --musdb expects the folder that holds train/"
-    )
-  songs = _songs_in(musdb / "train")
-  if (musdb / "valid").is_dir():
-    if named:
-      raise UserError(
-        f"{musdb / 'valid'}: holds the validation songs; omit --valid-songs, or move"
-        " this folder away"
-      )
-    return songs, _songs_in(musdb / "valid")
-  names = {song.name for song in songs}
-  chosen = _named_songs(named, names) if named else names & set(VALID_SONGS)
-  train = [song for song in songs if song.name not in chosen]
-  if not train:
-    raise UserError(f"--valid-songs: leaves no song of {musdb / 'train'} for training")
-  return train, [song for song in songs if song.name in chosen]
+def _stems(given: str | None, songs: Sequence[Path]) -> tuple[str, ...]:
+  """Return the names of the stems that were given, or those that all songs have."""
+  if given is None:
+    stems = find_stems(songs)
+  else:
+    stems = tuple(name.strip() for name in given.split(","))
+  check_names(stems)
+  return stems
 
 
-def _songs_in(folder: Path) -> list[Path]:
-  songs = find_songs(folder)
-  if folder in songs:
-    raise UserError(f"{folder}: holds stems itself; expected one folder per song")
-  return songs
+def _shards(
+  flags: argparse.Namespace,
+  songs: Sequence[SongFiles],
+  stems: Sequence[str],
+  cut: Cut,
+  per_shard: int,
+) -> list[StemShard]:
+  """Deal the training songs out to the shards of each stem."""
+  shards = []
+  for stem in stems:
+    having = [(song, dict(song.stems)[stem]) for song in songs]
+    tracks = [
+      tuple(f"{song.name}/{file}" for file in files) for song, files in having if files
+    ]
+    shards += [
+      StemShard(place, flags.musdb, files, cut)
+      for place, files in place_tracks(flags.out, stem, "train", tracks, per_shard)
+    ]
+  return shards
 
 
-def _named_songs(values: Sequence[str], names: set[str]) -> set[str]:
-  """Return the songs that --valid-songs names; a value may be a name with a comma."""
-  chosen = set()
-  for value in values:
-    for name in [value] if value in names else value.split(","):
-      name = name.strip()
-      if name not in names:
-        near = difflib.get_close_matches(name, sorted(names), 1, 0.0)
-        raise UserError(
-          f"--valid-songs: no song {name!r} in train/; did you mean {near[0]!r}?"
-        )
-      chosen.add(name)
-  return chosen
-
-
-def _files(song: Path) -> list[Path]:
-  """List the stems of a song, and its mixture if it has one."""
-  return sorted(
-    path
-    for path in song.iterdir()
-    if path.suffix.lower() in AUDIO_SUFFIXES and path.stem.lower() in (*STEMS, MIXTURE)
+def _copy(
+  out: Path, song: SongFiles, checked: Checked, rules: Rules, cut: Cut
+) -> SongCopy:
+  report = checked.reports[song.name]
+  return SongCopy(
+    song,
+    out / "valid" / song.folder.name,
+    cut.sample_rate,
+    max(report.get("seconds", {"": 0.0}).values()),
+    tuple(report.get("late", {}).items()) if rules.misaligned == "align" else (),
+    align=song.name in checked.misaligned,
+    mixture=rules.mixture != "sum",
   )
-
-
-def _file_of(song: Path, stem: str) -> Path:
-  return next(path for path in _files(song) if path.stem.lower() == stem)
 
 
 def _settings(
-  flags: argparse.Namespace, train: list[Path], valid: list[Path], per_shard: int
+  flags: argparse.Namespace,
+  stems: Sequence[str],
+  rules: Rules,
+  songs: Sequence[SongFiles],
+  valid: set[Path],
+  per_shard: int,
 ) -> dict[str, Any]:
   """Return all settings that determine the result."""
+  names: Mapping[bool, list[str]] = {False: [], True: []}
+  for song in songs:
+    names[song.folder in valid].append(song.folder.name)
+  # Folders that were begun before there were other stems and rules stay valid.
+  further = {} if set(stems) == set(STEMS) else {"stems": list(stems)}
+  further |= {k: v for k, v in vars(rules).items() if v != getattr(Rules, k)}
   return {
     "sample_rate": flags.sample_rate,
     "seconds": flags.seconds,
     "hop": flags.hop,
     "codec": flags.codec,
     "songs_per_shard": per_shard,
-    "train_songs": len(train),
-    "valid_songs": len(valid),
-    "song_list": fingerprint([f"train {song.name}" for song in train])
-    + fingerprint([f"valid {song.name}" for song in valid]),
+    "train_songs": len(names[False]),
+    "valid_songs": len(names[True]),
+    "song_list": fingerprint([f"train {name}" for name in names[False]])
+    + fingerprint([f"valid {name}" for name in names[True]]),
+    **further,
   }
 
 
-def _summarize(out: Path, manifest: Manifest, num_songs: int) -> None:
+def _mute_message(
+  folder: Path, mute: Sequence[str], skipped: Sequence[SkippedFile]
+) -> str:
+  reasons = {s["reason"] for s in skipped if Path(s["file"]).stem.lower() == mute[0]}
+  because = f" ({'; '.join(sorted(reasons))})" if reasons else ""
+  return (
+    f"{folder}: no song yields a segment of {', '.join(mute)}, which training needs"
+    + because
+  )
+
+
+def _summarize(out: Path, manifest: Manifest, num_songs: int, songs: int) -> None:
   """Say in a few lines what was made, and warn where something is missing."""
   counts = ", ".join(
-    f"{stem} {sum(entry['records'] for entry in entries)}"
-    for stem, entries in manifest.splits["train"].items()
+    f"{stem} {sum(entry['records'] for entry in manifest.splits['train'][stem])}"
+    for stem in manifest.stems
   )
   valid = manifest.songs["valid"]
   silent = sum(file["reason"] == SILENT_STEM for file in manifest.skipped)
-  broken = len(manifest.skipped) - silent
+  broken = len(manifest.skipped) - silent - songs
   print(
     f"{out}: segments of {manifest.seconds:g} s of {num_songs} training songs:"
     f" {counts}; {len(valid)} validation songs; left out: {silent} silent stems,"
     f" {broken} broken files"
+    + (f", {songs} {'song' if songs == 1 else 'songs'}" if songs else "")
     + (f", see {out / 'manifest.json'}" if manifest.skipped else "")
   )
   if not valid:
     print(
       "warning: there are no validation songs to choose channels and checkpoints with:"
-      " name some of train/ with --valid-songs=<song>,<song> and a new --out, or move"
-      " some from train/ to valid/",
+      " name some with --valid-songs=<song>,<song> and a new --out, or move some from"
+      " train/ to valid/",
       file=sys.stderr,
     )
 

@@ -17,9 +17,9 @@ from mixit_jax.console import (
   run_command,
   write_any_text,
 )
-from mixit_jax.errors import UserError
+from mixit_jax.errors import UserError, one_line
 from mixit_jax.options import TORCH_OVERRIDES, flags_of, given, make_parser
-from mixit_jax.stems import STEMS, name_problem
+from mixit_jax.stems import name_problem
 
 if TYPE_CHECKING:
   from mixit_jax.evaluation.results import Evaluation
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
   def command() -> None:
     # Doctor reports on the devices itself; others do without.
-    needless = options.command in ("doctor", "status", "completion")
+    needless = options.command in ("doctor", "status", "plot", "completion")
     if not needless and getattr(options, "model", True) is not None:
       from mixit_jax.devices.start import check_devices
 
@@ -82,15 +82,26 @@ def _separate(options: argparse.Namespace) -> None:
   members = [
     Member(_load(options, run), share) for run, share in zip(runs, shares, strict=True)
   ]
+  pages = None
+  if options.page:
+    from mixit_jax.inference.listening import pages_of
+
+    pages = pages_of(options.out, options.model, members[0].model)
   outcome = separate_files(
-    members, options.inputs, options.out, request, TerminalReport()
+    members, options.inputs, options.out, request, TerminalReport(options.quiet), pages
   )
-  if outcome.failures:
-    total = len(outcome.folders) + len(outcome.failures)
-    for failure in outcome.failures if len(outcome.failures) > 1 else ():
+  total = len(outcome.folders) + len(outcome.failures)
+  _end(outcome.failures, total, "not separated")
+
+
+def _end(failures: Sequence[str], total: int, what: str) -> None:
+  """Raise a UserError where items failed; tell each again, on a line of its own."""
+  if len(failures) > 1:
+    for failure in failures:
       _log(f"failed: {failure}")
-    last = f": {outcome.failures[0]}" if len(outcome.failures) == 1 else ""
-    raise UserError(f"{len(outcome.failures)} of {total} not separated{last}")
+  if failures:
+    last = f": {failures[0]}" if len(failures) == 1 else ""
+    raise UserError(f"{len(failures)} of {total} {what}{last}")
 
 
 def _shares(text: str | None, count: int) -> list[float]:
@@ -120,7 +131,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     _compare(options)
     return
   _check_evaluate(options)
-  plan = _plan(options)
+  plan = _plan(options)._replace(pages=options.page)
   earlier = {}
   if options.json and not options.overwrite:
     earlier = earlier_results(options.json, plan.settings)
@@ -129,7 +140,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.json:
       write_json(options.json, evaluation.to_dict())
 
-  evaluation = score_songs(plan, earlier, TerminalReport(), keep)
+  evaluation = score_songs(plan, earlier, TerminalReport(options.quiet), keep)
   result = evaluation.to_dict()
   print(score_table(result), flush=True)
   if options.per_song:
@@ -137,6 +148,11 @@ def _evaluate(options: argparse.Namespace) -> None:
   keep(evaluation)
   if options.csv:
     write_csv(options.csv, evaluation.to_csv())
+  if options.page:
+    from mixit_jax.page.overview import write_overview
+
+    judged = (options.model or options.estimates).resolve().name
+    _log(f"listen: {write_overview(options.page, f'Scores of {judged}')}")
   if failed := evaluation.failed:
     total = len(failed) + len(evaluation.songs)
     raise UserError(f"{len(failed)} of {total} songs could not be scored")
@@ -151,6 +167,10 @@ def _check_outputs(options: argparse.Namespace) -> None:
     check_file_writable(file)
   if len({file.resolve() for file in files}) < len(files):
     raise UserError(f"--json and --csv are the same file: {options.csv}")
+  if options.page:
+    from mixit_jax.page.overview import check_overview
+
+    check_overview(options.page)
 
 
 def _check_evaluate(options: argparse.Namespace) -> None:
@@ -173,11 +193,12 @@ def _plan(options: argparse.Namespace) -> Plan:
     from mixit_jax.inference.evaluate import model_plan
 
     return model_plan(_load(options), options.songs, options.jobs or 1)
+  from mixit_jax.data.songs import usual_stems
   from mixit_jax.evaluation.estimate_files import estimates_plan
 
-  stems = STEMS if options.stems is None else _names(options.stems)
+  stems = _names(options.stems) if options.stems else usual_stems(options.songs)
   if problem := name_problem(stems):
-    raise UserError(f"--stems={options.stems}: {problem}")
+    raise UserError(f"--stems={','.join(stems)}: {problem}")
   jobs = options.jobs or os.cpu_count() or 1
   return estimates_plan(options.estimates, options.songs, stems, jobs)
 
@@ -188,7 +209,7 @@ def _compare(options: argparse.Namespace) -> None:
   from mixit_jax.evaluation.tables import comparison_table
   from mixit_jax.files import write_json
 
-  if idle := given(options, ("model", "songs", "estimates", *_OF_A_RUN)):
+  if idle := given(options, ("model", "songs", "estimates", "page", *_OF_A_RUN)):
     raise UserError(f"--compare reads two files; it has no use for {', '.join(idle)}")
   for file in filter(None, (options.json, options.csv)):
     if file.exists() and not options.overwrite:
@@ -207,34 +228,59 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _select_channels(options: argparse.Namespace) -> None:
-  from mixit_jax.data.songs import find_songs
+  from mixit_jax.data.songs import song_folders, usual_stems
   from mixit_jax.evaluation.channels import SELECTION_FILE, write_selection
   from mixit_jax.evaluation.selection import select_channels
   from mixit_jax.evaluation.tables import selection_table
+  from mixit_jax.files import check_file_writable
   from mixit_jax.inference.model import load
+  from mixit_jax.inference.report import TerminalReport
 
   if not 0 < options.seconds <= 60:
     raise UserError(f"--seconds={options.seconds:g}: expected more than 0, at most 60")
-  stems = _names(options.stems)
+  stems = _names(options.stems) if options.stems else usual_stems(options.songs)
   if problem := name_problem(stems):
-    raise UserError(f"--stems={options.stems}: {problem}")
+    raise UserError(f"--stems={','.join(stems)}: {problem}")
+  if options.json:
+    check_file_writable(options.json)
+  if options.page:
+    from mixit_jax.page.overview import check_overview
+
+    check_overview(options.page)
   model = load(options.model, options.weights, options.precision)
   if not options.seconds * model.sample_rate > model.config.n_fft / 2:
     raise UserError(
       f"--seconds={options.seconds:g}: shorter than half a window of the model"
     )
+  songs = song_folders(options.songs, stems)
+  failures: dict[Path, str] = {}
+
+  def left_out(folder: Path, error: Exception) -> None:
+    failures[folder] = f"{folder.name}: {one_line(error)}"
+    _log(f"left out: {failures[folder]}")
+
+  report = TerminalReport(options.quiet)
   selection = select_channels(
     model.separate_chunks,
     model.config,
-    find_songs(options.songs, stems),
+    songs,
     stems,
     options.seconds,
     batch=model.chunk_batch(round(options.seconds * model.sample_rate)),
-    progress=_log,
+    progress=report.note,
+    left_out=left_out,
   )
   print(selection_table(selection.to_dict()), flush=True)
   file = options.json or options.model / SELECTION_FILE
   write_selection(file, selection, model.card)
+  if options.page:
+    from mixit_jax.inference.listening import write_selection_pages
+
+    heard = [song for song in songs if song not in failures]
+    name = options.model.resolve().name
+    write_selection_pages(model, heard, selection.to_dict(), options.page, name, report)
+    report.note(f"listen: {options.page / 'index.html'}")
+  _end(list(failures.values()), len(songs), "songs could not be read")
 
 
 def _import_torch(options: argparse.Namespace) -> None:
@@ -280,8 +326,15 @@ def _status(options: argparse.Namespace) -> None:
   print(json.dumps(statuses, indent=2) if options.json else status_table(statuses))
 
 
+def _plot(options: argparse.Namespace) -> None:
+  from mixit_jax.plots.command import plot
+
+  for file in plot(options.sources, options.out, options.format):
+    _say(str(file))
+
+
 def _doctor(options: argparse.Namespace) -> None:
-  from mixit_jax.doctor.command import diagnose, forecast
+  from mixit_jax.doctor.command import diagnose, forecast, inspect
 
   if not 0 < options.utilization <= 100:
     raise UserError(
@@ -289,7 +342,14 @@ def _doctor(options: argparse.Namespace) -> None:
     )
   if options.peak_tflops is not None and not 0 < options.peak_tflops < math.inf:
     raise UserError(f"--peak-tflops={options.peak_tflops:g} must be a positive number")
-  if options.config is None:
+  if options.data_all and not options.data:
+    raise UserError("--data-all needs --data; see --help")
+  if options.data:
+    if options.config is not None or options.overrides or options.topology:
+      raise UserError("--data is a question of its own; ask the other ones without it")
+    folders = [Path(name) for name in _names(options.data) if name]
+    inspect(folders, options.data_all, _say)
+  elif options.config is None:
     if options.overrides or options.topology:
       needing = (*options.overrides, "--topology")[0]
       raise UserError(f"{needing} needs --config; see --help")
@@ -343,6 +403,7 @@ _COMMANDS = {
   "import-torch": _import_torch,
   "export": _export,
   "status": _status,
+  "plot": _plot,
   "doctor": _doctor,
   "completion": _completion,
 }

@@ -28,6 +28,7 @@ def missing_extra(error: ImportError, module: str, extra: str, purpose: str) -> 
     extra: the extra of this package that installs it.
     purpose: what needs it.
   """
-  if isinstance(error, ModuleNotFoundError) and error.name == module:
+  absent = isinstance(error, ModuleNotFoundError) and (error.name or "")
+  if absent and absent.partition(".")[0] == module:
     return f"{purpose} need: pip install 'mixit-jax[{extra}]'"
   return f"{purpose} need {module}, which is installed but broken: {one_line(error)}"

@@ -52,6 +52,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
   _import_torch(commands)
   _export(commands)
   _status(commands)
+  _plot(commands)
   _doctor(commands)
   _completion(commands)
   return parser
@@ -145,6 +146,8 @@ Exit status: 0; 1 something was not separated; 2 wrong flags; 130 Ctrl-C.""",
   )
   add("--shares", metavar="X,Y", help="of RUN and each --also in the average [equal]")
   add("--overwrite", action="store_true", help="replace stems that are there [keep]")
+  add("--page", action="store_true", help="also write pages to listen, in DIR [no]")
+  _quiet_option(parser)
   _chunk_options(parser)
 
 
@@ -172,7 +175,7 @@ two results differ. Exit status: 0; 1 a song could not be scored; 130 Ctrl-C."""
   add(
     "--stems",
     metavar="A,B",
-    help="of the estimates, to score [bass,drums,vocals,other]",
+    help="of the estimates, to score [those that most songs have]",
   )
   add(
     "--compare",
@@ -190,7 +193,9 @@ two results differ. Exit status: 0; 1 a song could not be scored; 130 Ctrl-C."""
   )
   add("--csv", type=Path, metavar="FILE", help="write a row per song and stem [-]")
   add("--per-song", action="store_true", help="print a table of songs, too [no]")
+  _page_option(parser)
   add("--overwrite", action="store_true", help="forget what --json holds [go on]")
+  _quiet_option(parser)
   add(
     "--jobs",
     type=int,
@@ -212,17 +217,14 @@ def _select_channels(commands: Commands) -> None:
   _model_argument(parser)
   add = parser.add_argument
   add("--songs", type=Path, required=True, metavar="DIR", help="validation songs")
-  add(
-    "--stems",
-    default=",".join(STEMS),
-    metavar="A,B",
-    help=f"names of the stems [{','.join(STEMS)}]",
-  )
+  add("--stems", metavar="A,B", help="names of the stems [those that most songs have]")
   add(
     "--seconds", type=float, default=6.0, metavar="S", help="length of the chunks [6]"
   )
   _precision_option(parser)
   add("--json", type=Path, metavar="FILE", help="result [RUN/channel_selection.json]")
+  _page_option(parser)
+  _quiet_option(parser)
 
 
 def _import_torch(commands: Commands) -> None:
@@ -295,17 +297,49 @@ def _status(commands: Commands) -> None:
   add("--json", action="store_true", help="print a list of JSON objects instead [no]")
 
 
+def _plot(commands: Commands) -> None:
+  parser = _command(
+    commands,
+    "plot",
+    "draw training curves, channel selections and scores",
+    """Draw training curves of runs in one figure, the channel selection of each, and of
+files of evaluate --json the scores of all songs. Needs the extra `plot`.""",
+    "RUN|FILE... [OPTION...]",
+    "mixit-jax plot runs/pretrain runs/finetune scores.json --out=plots",
+  )
+  add = parser.add_argument
+  add(
+    "sources",
+    nargs="+",
+    type=Path,
+    metavar="RUN|FILE",
+    help="runs, files of evaluate --json and of select-channels --json",
+  )
+  out = Path("plots")
+  add("--out", type=Path, default=out, metavar="DIR", help="their folder [plots]")
+  kinds = ("png", "svg")
+  add("--format", choices=kinds, default="png", metavar="F", help="png or svg [png]")
+
+
 def _doctor(commands: Commands) -> None:
   parser = _command(
     commands,
     "doctor",
-    "see whether this machine is ready, or what a run will need",
+    "see whether machine and data are ready, or what a run will need",
     """See whether this machine is ready: devices, decoding, a little training. With
---config, compile the step of a run for its memory and hours; no data is read.""",
-    "[--config=FILE[:NAME]] [--config.KEY=...] [OPTION...]",
+--config, compile the step of a run for its memory and hours; no data is read. With
+--data, read prepared data as a run would, and name what is damaged.""",
+    "[--config=FILE[:NAME]] [--config.KEY=...] [--data=DIR] [OPTION...]",
     "mixit-jax doctor --config=configs/pretrain.py:medium --topology=v5e:4x4",
   )
   add = parser.add_argument
+  add(
+    "--data",
+    metavar="DIR",
+    help="some records of each shard and every validation song, in a minute; several"
+    " folders are separated by commas [only look at the machine]",
+  )
+  add("--data-all", action="store_true", help="read every record of --data [some]")
   add(
     "--config",
     metavar="FILE",
@@ -398,6 +432,16 @@ def _precision_option(parser: argparse.ArgumentParser) -> None:
     metavar="P",
     help="float32 or bfloat16 [as the model's configuration says]",
   )
+
+
+def _page_option(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "--page", type=Path, metavar="DIR", help="write pages to listen to the songs [-]"
+  )
+
+
+def _quiet_option(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("--quiet", action="store_true", help="show only problems [no]")
 
 
 def _card_options(parser: argparse.ArgumentParser) -> None:

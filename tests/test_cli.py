@@ -1,9 +1,13 @@
 """The `mixit-jax` commands."""
 
+import io
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -39,12 +43,18 @@ def test_separate_writes_every_stem_at_the_right_length(finetuned, tmp_path, cap
 
 def test_separate_goes_on_after_a_broken_file(finetuned, tmp_path, capsys):
   write_audio(tmp_path / "good.wav", stem_audio(0, 7, 1.0), RATE)
-  (tmp_path / "bad.wav").write_bytes(b"no audio")
-  files = [str(tmp_path / name) for name in ("bad.wav", "good.wav")]
-  assert main(["separate", str(finetuned), *files, f"--out={tmp_path}/o"]) == 1
-  error = capsys.readouterr().err
-  assert "bad.wav" in error
-  assert "1 of 2" in error
+  for name in ("bad", "worse"):
+    (tmp_path / f"{name}.wav").write_bytes(b"no audio")
+  files = [str(tmp_path / f"{name}.wav") for name in ("bad", "good", "worse")]
+  arguments = ["separate", str(finetuned), *files, f"--out={tmp_path}/o"]
+  assert main([*arguments, "--quiet"]) == 1
+  shown = capsys.readouterr()
+  assert not shown.out
+  told, again = shown.err.splitlines()[:2], shown.err.splitlines()[2:4]
+  for name, line in zip(("bad", "worse"), told, strict=True):
+    assert line.startswith(f"{tmp_path}/{name}.wav: ")
+  assert again == [f"failed: {line}" for line in told]
+  assert shown.err.splitlines()[4:] == ["error: 2 of 3 not separated"]
   assert (tmp_path / "o/good/bass.wav").is_file()
 
 
@@ -93,6 +103,93 @@ def test_select_channels_writes_its_choice(pretrained, music, tmp_path, capsys):
   assert "drums" in capsys.readouterr().out
 
 
+@pytest.fixture
+def spoiled(music, tmp_path):
+  """The validation songs, the first of which is damaged."""
+  songs = shutil.copytree(music / "valid", tmp_path / "songs")
+  (songs / "song 6/bass.wav").write_bytes(b"no audio")
+  return songs
+
+
+def test_a_bad_song_is_named_and_left_out(finetuned, spoiled, tmp_path, capsys):
+  file = tmp_path / "s.json"
+  arguments = ["evaluate", str(finetuned), f"--songs={spoiled}", f"--json={file}"]
+  assert main([*arguments, "--chunk=1", "--hop=0.5", "--quiet"]) == 1
+  result = json.loads(file.read_text())
+  assert [song["name"] for song in result["songs"]] == ["song 7"]
+  shown = capsys.readouterr()
+  assert "not scored, and left out: song 6: " in shown.out
+  lines = [line for line in shown.err.splitlines() if "warning" not in line]
+  assert [line.split(": ")[0] for line in lines] == ["song 6", "error"]
+  assert "1 of 2 songs could not be scored" in lines[1]
+
+
+def test_selection_goes_on_after_a_bad_song(pretrained, spoiled, tmp_path, capsys):
+  run = shutil.copytree(pretrained, tmp_path / "run")
+  (run / "channel_selection.json").mkdir()  # the result cannot be written there
+  arguments = ["select-channels", str(run), f"--songs={spoiled}", "--seconds=0.5"]
+  assert main(arguments) == 1
+  shown = capsys.readouterr()
+  assert "drums" in shown.out  # the table is not lost
+  assert "left out: song 6: " in shown.err
+  assert main([*arguments, f"--json={tmp_path}/s.json"]) == 1
+  error = capsys.readouterr().err.splitlines()[-1]
+  assert error.startswith("error: 1 of 2 songs could not be read: song 6: ")
+  votes = json.loads((tmp_path / "s.json").read_text())["votes"]
+  assert 0 < sum(votes[0]) <= 4  # of the 1.7 s of the other song
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_any_name_is_shown_in_any_encoding(finetuned, tmp_path, encoding, monkeypatch):
+  names = ["ßong ☃.wav", os.fsdecode(b"\xe9t\xe9.wav")]  # the latter is no UTF-8
+  write_audio(tmp_path / "a.wav", stem_audio(0, 7, 0.5), RATE)
+  for name in names:
+    shutil.copy(tmp_path / "a.wav", tmp_path / name)
+  content = io.BytesIO()
+  stream = io.TextIOWrapper(content, encoding)
+  monkeypatch.setattr(sys, "stdout", stream)
+  files = [str(tmp_path / name) for name in names]
+  assert main(["separate", str(finetuned), *files, f"--out={tmp_path}/o"]) == 0
+  with pytest.raises(SystemExit) as end:
+    main(["doctor", "--help"])
+  assert end.value.code == 0
+  stream.flush()
+  lines = content.getvalue().decode(encoding).splitlines()
+  assert "\\u2603" in lines[0]
+  assert len(list((tmp_path / "o").rglob("bass.wav"))) == 2
+
+
+# Processes in the background of a shell ignore Ctrl-C, and hand that on to tests.
+COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from mixit_jax.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_separation_and_leaves_no_half_file(finetuned, tmp_path, number):
+  write_audio(tmp_path / "long.wav", np.tile(stem_audio(0, 7, 60), 20), RATE)
+  out = tmp_path / "out"
+  arguments = [
+    "separate",
+    finetuned,
+    tmp_path / "long.wav",
+    f"--out={out}",
+    "--chunk=1",
+  ]
+  command = [sys.executable, "-c", COMMAND, *map(str, arguments), "--hop=0.1"]
+  process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+  while not list(out.rglob("*.tmp")) and process.poll() is None:
+    time.sleep(0.01)
+  process.send_signal(number)
+  _, said = process.communicate(timeout=120)
+  assert process.returncode == (143 if number == signal.SIGTERM else 130)
+  assert "Traceback" not in said
+  assert not [path for path in out.rglob("*") if path.is_file()]
+
+
 def test_the_python_interface_separates_files_and_arrays(finetuned, tmp_path):
   model = mixit_jax.load(finetuned)
   song = stem_audio(1, 7, 1.3)
@@ -123,6 +220,13 @@ def test_the_python_interface_separates_files_and_arrays(finetuned, tmp_path):
     (["evaluate", "FINETUNED", "--songs=x", "--hop=99"], "--hop=99"),
     (["evaluate", "FINETUNED", "--songs=x", "--batch=0"], "--batch=0"),
     (["separate", "FINETUNED", "nowhere.wav", "--out=OUT"], "nowhere.wav"),
+    (["separate", "FINETUNED", "a.wav", "--out=OUT", "--shares=1,1"], "--shares=1,1"),
+    (["separate", "FINETUNED", "a.wav", "--out=OUT", "--also=nowhere"], "nowhere"),
+    (["separate", "FINETUNED", "a.wav", "--out=OUT", "--also=PRETRAINED"], "--also"),
+    (["separate", "FINETUNED", "a.wav", "--out=OUT", "--chunk=inf"], "--chunk=inf"),
+    (["separate", "FINETUNED", "a.wav", "--out=OUT", "--stems=bass,bass"], "twice"),
+    (["select-channels", "PRETRAINED", "--songs=x", "--seconds=nan"], "--seconds=nan"),
+    (["doctor", "--peak-tflops=inf"], "--peak-tflops=inf"),
     (["select-channels", "FINETUNED", "--songs=MUSIC/valid", "--stems=a"], "no song"),
   ],
 )

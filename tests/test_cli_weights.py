@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,11 +185,3 @@ def test_mistakes_end_with_one_line(
   assert not out.exists()
   assert [p.name for p in full.iterdir()] == ["notes"]
   assert (full / "notes").read_text() == "mine"
-
-
-def test_import_needs_torch_and_says_so(tmp_path, capsys, monkeypatch):
-  monkeypatch.setitem(sys.modules, "torch", None)
-  (tmp_path / "model.pth").write_bytes(b"x")
-  arguments = ["import-torch", str(tmp_path / "model.pth"), f"--out={tmp_path}/run"]
-  assert main(arguments) == 1
-  assert "pip install mixit-jax[torch]" in capsys.readouterr().err

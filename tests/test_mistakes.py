@@ -9,8 +9,9 @@ from pathlib import Path
 
 import jax
 import pytest
-from training.tiny import finetune_config, pretrain_config
+from training.tiny import RATE, STEMS, finetune_config, pretrain_config, stem_audio
 
+from mixit_jax.audio.files import write_audio
 from mixit_jax.errors import UserError
 from mixit_jax.main import main
 from mixit_jax.training.config import Config
@@ -138,6 +139,8 @@ def complaint(config_file, tmp_path, capfd):
     ("finetune", "data.songs=nowhere", ["nowhere", "song"]),
     ("finetune", "data.stems=('bass','drums','vocals','piano')", ["piano"]),
     ("pretrain", "model.sample_rate=4000", ["4000", "2000"]),
+    ("pretrain", "model.num_channels=1", ["2 channels", "model.num_channels=2"]),
+    ("pretrain", "data.stems=bass,drums", ["data.stems = bass,drums", "MixIT"]),
     # Other weights.
     ("finetune", "init.run=nowhere", ["init.run", "nowhere", "does not exist"]),
   ],
@@ -198,7 +201,7 @@ def test_fewer_outputs_than_wanted_are_refused_unread(complaint, pretended, musi
 def test_stems_in_another_order_are_refused_unread(complaint, pretended, music):
   line = complaint(
     "finetune",
-    pretended(finetune_config(music)),
+    pretended(finetune_config(music).changed(data={"stems": STEMS})),
     "data.stems=('drums','bass','vocals','other')",
   )
   assert "give them in the same order" in line
@@ -224,6 +227,18 @@ def test_songs_that_were_moved_away_are_missed_before_the_start(
   shutil.rmtree(tmp_path / "music" / "valid")
   line = complaint("finetune", f"data.shards={tmp_path / 'music'}")
   assert str(tmp_path / "music" / "valid") in line
+
+
+def test_a_validation_song_that_cannot_be_used_is_named_before_the_start(
+  complaint, music, tmp_path
+):
+  shutil.copytree(music, tmp_path / "music")
+  song = tmp_path / "music/valid/song 7"
+  write_audio(song / "drums.wav", stem_audio(1, 7, 1.2), RATE)
+  line = complaint("finetune", f"data.shards={tmp_path / 'music'}")
+  assert "song 7: expected files of equal length" in line
+  (song / "drums.wav").write_bytes(b"RIFF")
+  assert "drums.wav: " in complaint("finetune", f"data.shards={tmp_path / 'music'}")
 
 
 def test_incomplete_variables_of_a_cluster_are_named(complaint, monkeypatch):

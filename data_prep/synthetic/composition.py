@@ -5,12 +5,12 @@ any other begins a note. What the others mean is up to the part.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.synthetic.instruments import INSTRUMENTS, Band, Instrument, Note
+from data_prep.synthetic.instruments import INSTRUMENTS, Note
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 # Roots of the chords of four bars, as degrees of the scale; degree 5 is its minor.
@@ -58,7 +58,7 @@ class Part:
   """What one instrument plays, from its lowest pitch up."""
 
   stem: str
-  instrument: Instrument
+  instrument: str  # its name among those of the stem
   lowest: int
   notes: list[Note]
 
@@ -66,7 +66,7 @@ class Part:
 def compose(
   rng: np.random.Generator,
   seconds: float,
-  band: Band = INSTRUMENTS,
+  band: Mapping[str, Collection[str]] = INSTRUMENTS,
   form: np.random.Generator | None = None,
 ) -> list[Part]:
   """Compose the parts of a song, one for each stem and up to three for "other".
@@ -74,7 +74,7 @@ def compose(
   Args:
     rng: decides on everything, but for what `form` decides on.
     seconds: length of the song.
-    band: the instruments to choose from.
+    band: names of the instruments to choose from, by stem.
     form: decides on tempo, meter, swing, key and chords; equal ones make songs that
       fit together.
   """
@@ -85,7 +85,7 @@ def compose(
     bars = composer.draw_bars()
     count = int(rng.choice((1, 2, 3), p=(0.4, 0.4, 0.2))) if stem == "other" else 1
     for name in rng.permutation(list(instruments))[:count]:
-      part = Part(stem, instruments[name], int(rng.integers(*LOWEST[stem])), [])
+      part = Part(stem, str(name), int(rng.integers(*LOWEST[stem])), [])
       for note in writers.get(stem, composer.write_harmony)(part, bars):
         start = max(0.0, note.start + rng.normal(0, 0.005))
         velocity = note.velocity * rng.uniform(0.7, 1)

@@ -1,6 +1,7 @@
 """How songs are played, mixed and written to files."""
 
 import shutil
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,13 @@ import numpy as np
 
 from data_prep.synthetic.composition import Part, compose
 from data_prep.synthetic.effects import draw_effects
-from data_prep.synthetic.instruments import INSTRUMENTS, UNHEARD, Band, Timbre
+from data_prep.synthetic.instruments import (
+  INSTRUMENTS,
+  UNHEARD,
+  Band,
+  Instrument,
+  Timbre,
+)
 from data_prep.synthetic.signals import pan, room
 from mixit_jax.audio.files import write_audio
 
@@ -22,17 +29,18 @@ MIX = {
   "bass": (-0.5, 0.15, 0.1),
   "other": (-2.0, 0.9, 0.5),
 }
+# From a part, its timbre and the length of the song to the sound of the part [2, L].
+Player = Callable[[Part, Timbre, int], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Song:
+class BaseSong:
   """The making of a song: a folder of stems as in MUSDB18-HQ, or a file of the mix."""
 
   path: Path  # with a suffix: a file in that format
   seed: tuple[int, ...]  # which song
   seconds: float
   sample_rate: int
-  band: str = "heard"  # which instruments play: "heard" or "unheard"
 
   def is_finished(self) -> bool:
     """Tell whether the song exists."""
@@ -40,8 +48,7 @@ class Song:
 
   def run(self) -> None:
     """Make the song. The mixture in a folder is exactly the sum of the stems."""
-    band = UNHEARD if self.band == "unheard" else INSTRUMENTS
-    stems = render(self.seed, self.seconds, self.sample_rate, band)
+    stems = self.stems()
     mixture = np.sum(list(stems.values()), axis=0)
     if self.path.suffix:
       subtype = "PCM_16" if self.path.suffix == ".flac" else None
@@ -53,12 +60,44 @@ class Song:
       write_audio(unfinished / f"{name}.wav", sound, self.sample_rate, "PCM_16")
     unfinished.replace(self.path)
 
+  def stems(self) -> dict[str, np.ndarray]:
+    """Return the stems [2, L] of the song."""
+    raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Song(BaseSong):
+  """A song on synthesizers of our own."""
+
+  band: str = "heard"  # which instruments play: "heard" or "unheard"
+
+  def stems(self) -> dict[str, np.ndarray]:
+    """Return the stems [2, L] of the song."""
+    band = UNHEARD if self.band == "unheard" else INSTRUMENTS
+    return render(self.seed, self.seconds, self.sample_rate, band)
+
 
 def render(
   seed: tuple[int, ...],
   seconds: float,
   rate: int,
   band: Band = INSTRUMENTS,
+  form: tuple[int, ...] | None = None,
+) -> dict[str, np.ndarray]:
+  """Return the stems of a song that a band of instruments plays; see `perform`."""
+
+  def player(part: Part, timbre: Timbre, length: int) -> np.ndarray:
+    return play(part, band[part.stem][part.instrument], timbre, length)
+
+  return perform(seed, seconds, rate, band, player, form)
+
+
+def perform(
+  seed: tuple[int, ...],
+  seconds: float,
+  rate: int,
+  band: Mapping[str, Collection[str]],
+  player: Player,
   form: tuple[int, ...] | None = None,
 ) -> dict[str, np.ndarray]:
   """Return the stems [2, L] of a song: they and their sum are exact in 16 bits.
@@ -77,7 +116,7 @@ def render(
     level, width, most_wet = MIX[part.stem]
     timbre = Timbre(rate, part.lowest, noise, *decide.random(4).tolist())
     effects = draw_effects(decide, part.stem)
-    dry = effects(play(part, timbre, length), rate)
+    dry = effects(player(part, timbre, length), rate)
     sound = pan(dry, decide.uniform(-width, width))
     sound += decide.uniform(0, most_wet) * echo(sound)
     loud = sound[np.abs(sound) >= 0.02 * np.abs(sound).max()]
@@ -90,14 +129,14 @@ def render(
   return {stem: np.round(sound * scale) / PCM_SCALE for stem, sound in stems.items()}
 
 
-def play(part: Part, timbre: Timbre, length: int) -> np.ndarray:
+def play(part: Part, instrument: Instrument, timbre: Timbre, length: int) -> np.ndarray:
   """Return what an instrument plays [2, L]; equal notes sound alike."""
   sounds: dict[tuple[int, float, str], np.ndarray] = {}
   track = np.zeros((2, length), np.float32)
   for note in part.notes:
     kind = (note.pitch, note.seconds, note.sound)
     if kind not in sounds:
-      sounds[kind] = part.instrument(note, timbre).astype(np.float32)
+      sounds[kind] = instrument(note, timbre).astype(np.float32)
     rest = track[:, int(note.start * timbre.rate) :]
     sound = sounds[kind][..., : rest.shape[1]]
     rest[:, : sound.shape[-1]] += note.velocity * sound

@@ -21,7 +21,7 @@ def draw_figures(grid: Grid, rows: Rows, folder: Path) -> None:
     import matplotlib
     import matplotlib.figure
   except ImportError:
-    logging.info("no figures: they need matplotlib (pip install mixit-jax[plots])")
+    logging.info("no figures: they need matplotlib (pip install mixit-jax[plot])")
     return
   draw = _Drawing(matplotlib.figure, folder)
   draw.labels(grid, rows)

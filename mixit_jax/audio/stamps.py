@@ -18,16 +18,27 @@ _POLYNOMIAL = 0x104C11DB7  # of the checksum of Ogg pages (RFC 3533)
 def erase_stamps(file: Path) -> None:
   """Make the bytes of a file that libsndfile wrote depend on its audio alone."""
   with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as content:
-    kind = content[:4]
-    if kind in (b"RIFF", b"RF64"):
-      _erase_peak_time(content, "<")
-    elif kind == b"FORM":
-      _erase_peak_time(content, ">")
-    elif kind == b"OggS":
-      _erase_serial_numbers(content)
+    _erase(content)
 
 
-def _erase_peak_time(content: mmap.mmap, order: str) -> None:
+def without_stamps(content: bytes) -> bytes:
+  """Return the bytes of a file of libsndfile, made to depend on its audio alone."""
+  changed = bytearray(content)
+  _erase(changed)
+  return bytes(changed)
+
+
+def _erase(content: mmap.mmap | bytearray) -> None:
+  kind = content[:4]
+  if kind in (b"RIFF", b"RF64"):
+    _erase_peak_time(content, "<")
+  elif kind == b"FORM":
+    _erase_peak_time(content, ">")
+  elif kind == b"OggS":
+    _erase_serial_numbers(content)
+
+
+def _erase_peak_time(content: mmap.mmap | bytearray, order: str) -> None:
   """Set the time in the PEAK chunk to 0: it follows the version, before the audio."""
   position = 12
   while position + 8 <= len(content):
@@ -39,7 +50,7 @@ def _erase_peak_time(content: mmap.mmap, order: str) -> None:
     position += 8 + size + size % 2
 
 
-def _erase_serial_numbers(content: mmap.mmap) -> None:
+def _erase_serial_numbers(content: mmap.mmap | bytearray) -> None:
   """Set the serial number of every page to 0, and its checksum to the new value."""
   position = 0
   while content[position : position + 4] == b"OggS":
@@ -49,7 +60,7 @@ def _erase_serial_numbers(content: mmap.mmap) -> None:
     serial = slice(position + _SERIAL, position + _SERIAL + 4)
     # The checksum is linear: it changes by that of the difference, which is the old
     # number at its place and zeros everywhere else.
-    change = _checksum(content[serial], end - serial.stop)
+    change = _checksum(bytes(content[serial]), end - serial.stop)
     content[serial] = bytes(4)
     place = position + _CHECKSUM
     (old,) = struct.unpack_from("<I", content, place)

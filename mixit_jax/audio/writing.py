@@ -18,6 +18,9 @@ from mixit_jax.files import replacing
 # Encodings, as soundfile names them, that hold values beyond full scale.
 UNCLIPPED = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III")
 
+# libvorbis has no settings above this rate in Hz, and libsndfile crashes there.
+FASTEST_VORBIS = 200_000
+
 _BLOCK = 1 << 16  # frames encoded at once
 _WAV_BYTES = 0xFFFF_0000  # a WAV header cannot count more: RF64 can
 _FORMATS = {"AIF": "AIFF", "AIFC": "AIFF", "WAVE": "WAV", "OGA": "OGG", "OPUS": "OGG"}
@@ -100,6 +103,11 @@ def writing(
     raise AudioError(path, f"cannot write the format {path.suffix!r}, try .wav")
   subtype = subtype or ("OPUS" if suffix == "OPUS" else _best_subtype(file_format))
   sample_bytes = 8 if subtype == "DOUBLE" else 4
+  if subtype == "VORBIS" and sample_rate > FASTEST_VORBIS:
+    raise AudioError(
+      path,
+      f"cannot write {sample_rate} Hz as Vorbis, which has {FASTEST_VORBIS} at most",
+    )
   if file_format == "WAV" and num_channels * length * sample_bytes > _WAV_BYTES:
     file_format = "RF64"
   quality: dict[str, Any] = {}

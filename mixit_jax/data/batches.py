@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
@@ -104,16 +104,17 @@ def host_batches(
   return HostBatches(iter(ahead))
 
 
-def stream_fingerprint(manifest: Manifest, **settings: Any) -> str:
+def stream_fingerprint(manifests: Sequence[Manifest], **settings: Any) -> str:
   """Return a hash over the data and the settings that determine a stream.
 
   A run stores it with its checkpoints. If it differs later, the remaining steps do not
   see the examples of an uninterrupted run.
 
   Args:
-    manifest: the manifest of the data.
+    manifests: those of the data, one for each folder.
     **settings: what else determines the examples, such as split, seed and
       global_batch; values that JSON can hold.
   """
-  text = json.dumps([manifest.fingerprint, settings], sort_keys=True)
+  data = [manifest.fingerprint for manifest in manifests]
+  text = json.dumps([*data, settings], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()

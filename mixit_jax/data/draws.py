@@ -6,15 +6,16 @@ of threads and hosts, and gives the same examples.
 
 import functools
 import hashlib
+import itertools
 import json
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import grain
 import numpy as np
 
-from mixit_jax.data.records import Segment, ShardSource, open_shards
-from mixit_jax.errors import UserError
+# Positions in which each of several parts has its share.
+_BLOCK = 1000
 
 
 def stream_seed(seed: int, *names: str) -> int:
@@ -50,34 +51,54 @@ def record_order(num_records: int, stream: int) -> grain.MapDataset:
   return grain.MapDataset.range(sys.maxsize).map(record)
 
 
-def open_checked(
-  folder: Path, split: str, source: str, seconds: float, sample_rate: int
-) -> ShardSource:
-  """Open shards and check them against the configuration.
+def weighted_order(
+  sizes: Sequence[int], weights: Sequence[float], stream: int
+) -> grain.MapDataset:
+  """Return an endless stream of record ids in which parts have given shares.
 
-  Raises:
-    UserError: `open_shards` fails, the sample rate differs, or the segments are
-      shorter than the crop.
+  Each part runs through its records in an order of its own, all of them once per epoch
+  of that part. In every block of 1,000 positions a part has its share, rounded, and at
+  least one; where it lies in a block is drawn.
+
+  Args:
+    sizes: records of each part; ids count them one part after the other.
+    weights: positive, one for each part.
+    stream: seed of the stream.
   """
-  shards = open_shards(folder, split, source)
-  manifest = shards.manifest
-  if manifest.sample_rate != sample_rate:
-    raise UserError(
-      f"{folder}: holds audio at {manifest.sample_rate} Hz, but the configuration asks"
-      f" for {sample_rate} Hz; change the configuration or prepare the data again"
-    )
-  if not 0 < seconds <= manifest.seconds:
-    raise UserError(
-      f"{folder}: cannot crop {seconds:g} s from segments of {manifest.seconds:g} s;"
-      " change the crop of the configuration or prepare longer segments"
-    )
-  return shards
+  counts = _shares(weights, _BLOCK)
+  owners = np.repeat(np.arange(len(sizes)), counts)
+  firsts = [0, *itertools.accumulate(sizes)]
+  orders = [
+    record_order(size, stream_seed(stream, "part", str(part)))
+    for part, size in enumerate(sizes)
+  ]
+  blocks = stream_seed(stream, "blocks")
+
+  @functools.lru_cache(maxsize=2)
+  def block_order(block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return part, and number in it, of each position of a block."""
+    order = random_generator(blocks, block).permutation(owners)
+    ranks = np.zeros(_BLOCK, np.int64)
+    for part, count in enumerate(counts):
+      ranks[order == part] = np.arange(count)
+    return order, ranks
+
+  def record(position: int) -> int:
+    block, place = divmod(position, _BLOCK)
+    order, ranks = block_order(block)
+    part = int(order[place])
+    return firsts[part] + orders[part][block * counts[part] + int(ranks[place])]
+
+  return grain.MapDataset.range(sys.maxsize).map(record)
 
 
-def random_crop(
-  shards: ShardSource, record: int, length: int, generator: np.random.Generator
-) -> Segment:
-  """Read `length` successive samples of a segment, starting at a random one."""
-  return shards.read(
-    record, int(generator.integers(shards.num_samples - length + 1)), length
-  )
+def _shares(weights: Sequence[float], total: int) -> list[int]:
+  """Divide a whole number by weights: at least one each, the largest rest first."""
+  exact = np.asarray(weights, np.float64) / np.sum(weights) * total
+  counts = np.maximum(np.floor(exact), 1).astype(np.int64)
+  by_rest = np.argsort(counts - exact, kind="stable")
+  for part in itertools.islice(itertools.cycle(by_rest), max(0, total - counts.sum())):
+    counts[part] += 1
+  while counts.sum() > total:  # some were raised to one
+    counts[np.argmax(counts)] -= 1
+  return [int(count) for count in counts]

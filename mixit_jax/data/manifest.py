@@ -8,9 +8,12 @@ from typing import Any, Self, TypedDict
 
 from mixit_jax.errors import UserError
 from mixit_jax.files import write_json
+from mixit_jax.stems import MIXTURE, in_order
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
+# Keys that the first manifests do not have.
+_LATER_KEYS = {"content", "notes", "provenance", "stems"}
 
 
 class ShardEntry(TypedDict):
@@ -34,7 +37,7 @@ class Manifest:
   The preparation writes it last, so its presence shows that the set is complete.
 
   Attributes:
-    kind: the data set, "fma" or "musdb".
+    kind: the data set: "fma", "musdb", or "stems" for songs with other stems.
     sample_rate: in Hz.
     seconds: length of every segment.
     hop_seconds: distance of successive segments of a track.
@@ -44,6 +47,12 @@ class Manifest:
       name of a stem).
     songs: whole songs by split, as folders relative to the manifest.
     skipped: files that were left out, and why.
+    content: hash over what was prepared; empty in older manifests.
+    notes: what should be known of files that were not left out.
+    provenance: what the set consists of: source, files, hours, licenses, and numbers of
+      files that were left out, by kind.
+    stems: names of the stems in their order; empty for unlabeled music, and in sets
+      that were prepared before it was noted.
     version: version of this format.
   """
 
@@ -56,17 +65,24 @@ class Manifest:
   splits: dict[str, dict[str, list[ShardEntry]]]
   songs: dict[str, list[str]] = dataclasses.field(default_factory=dict)
   skipped: list[SkippedFile] = dataclasses.field(default_factory=list)
+  content: str = ""
+  notes: list[SkippedFile] = dataclasses.field(default_factory=list)
+  provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+  stems: list[str] = dataclasses.field(default_factory=list)
   version: int = VERSION
 
   @property
   def fingerprint(self) -> str:
-    """Hash over the format, the shard list and the counts: equal for equal data.
+    """Hash over format, shard list, counts and content: equal for equal data.
 
-    It ignores the place of the folder, and also songs and skipped files, on which no
-    random draw of the pipelines depends.
+    It ignores the place of the folder, and also songs, skipped files, notes, provenance
+    and the order of the stems, on which no random draw of the pipelines depends.
     """
     content = dataclasses.asdict(self)
-    del content["songs"], content["skipped"]
+    for key in ("songs", "skipped", "notes", "provenance", "stems"):
+      del content[key]
+    if not self.content:  # as in older manifests
+      del content["content"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
   def shards(self, folder: Path, split: str, source: str) -> list[ShardEntry]:
@@ -87,6 +103,12 @@ class Manifest:
         f" {_listed(sources)}; is this the right data set?"
       )
     return sources[source]
+
+  def stem_names(self) -> tuple[str, ...]:
+    """Return the names of the stems in their order; none for unlabeled music."""
+    if self.stems:
+      return tuple(self.stems)
+    return in_order(self.splits.get("train", {}).keys() - {MIXTURE})
 
   def save(self, folder: Path) -> None:
     """Write the manifest into the folder, atomically."""
@@ -132,7 +154,7 @@ class Manifest:
 def _check_keys(path: Path, content: dict[str, Any], cls: type) -> None:
   """Raise a UserError unless the keys are those of the class."""
   fields = {field.name for field in dataclasses.fields(cls)}
-  if missing := fields - content.keys():
+  if missing := fields - content.keys() - _LATER_KEYS:
     raise UserError(f"{path}: lacks {_listed(missing)}; prepare the data again")
   if unknown := content.keys() - fields:
     raise UserError(

@@ -11,26 +11,34 @@ unlabeled music, or the name of a stem), beside `manifest.json`:
 
 import bisect
 import contextlib
-import dataclasses
-import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
-import numpy as np
-import soundfile
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from mixit_jax.audio.pcm import PCM_SCALE, to_float32
+from mixit_jax.data.encoding import (
+  Codec,
+  Header,
+  RecordError,
+  Segment,
+  decode_part,
+  decode_segment,
+  encode_segment,
+  read_part,
+)
+from mixit_jax.data.limits import OpenFilesError
 from mixit_jax.data.manifest import Manifest
+from mixit_jax.data.readers import READERS, open_reader
 from mixit_jax.errors import UserError
 from mixit_jax.files import replacing
 
 __all__ = [
+  "Codec",
   "Manifest",
   "RecordError",
   "RecordPlace",
@@ -42,28 +50,8 @@ __all__ = [
   "write_shard",
 ]
 
-Codec = Literal["flac", "wav"]
-
-_START = "start="
-
-
-class RecordError(UserError):
-  """A record that cannot be read or made; the message says which."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Segment:
-  """A stretch of music.
-
-  Attributes:
-    audio: samples [C, L], float32 or, as records hold them, int16.
-    track: the track that it was cut from, such as its relative file name.
-    start: where in the track it starts, in seconds.
-  """
-
-  audio: np.ndarray
-  track: str
-  start: float
+# Threads that check the shards of a source when it is opened.
+_OPENING = 16
 
 
 class RecordPlace(NamedTuple):
@@ -72,97 +60,6 @@ class RecordPlace(NamedTuple):
   shard: Path
   number: int
   track: str
-
-
-def encode_segment(segment: Segment, sample_rate: int, codec: Codec = "flac") -> bytes:
-  """Return the segment as a 16-bit FLAC or WAV file.
-
-  Samples of 16-bit recordings survive unchanged. A segment that 16 bits cannot hold
-  (decoded MP3s reach peaks of 1.6) is scaled down to a peak of 1, never clipped.
-
-  Raises:
-    RecordError: the segment holds no samples, or samples that are not finite.
-  """
-  audio = np.asarray(to_float32(segment.audio), np.float64)
-  where = f"segment of {segment.track!r} at {segment.start:g} s"
-  if audio.ndim != 2 or audio.size == 0:
-    raise RecordError(f"{where}: expected samples [C, L], found shape {audio.shape}")
-  if not np.isfinite(audio).all():
-    raise RecordError(f"{where}: holds samples that are not finite")
-  top = (PCM_SCALE - 1) / PCM_SCALE
-  if audio.max() > top or audio.min() < -1.0:
-    audio = audio * (top / np.abs(audio).max())
-  pcm = np.round(audio * PCM_SCALE).astype(np.int16)
-  buffer = io.BytesIO()
-  with soundfile.SoundFile(
-    buffer,
-    "w",
-    samplerate=sample_rate,
-    channels=pcm.shape[0],
-    format=codec.upper(),
-    subtype="PCM_16",
-  ) as file:
-    if segment.track:  # libsndfile refuses empty tags
-      # File names that are not UTF-8 hold surrogates, which no tag can hold.
-      file.title = segment.track.encode("utf-8", "backslashreplace").decode()
-    file.comment = f"{_START}{float(segment.start)!r}"
-    file.write(pcm.T)
-  return buffer.getvalue()
-
-
-def decode_segment(data: bytes, name: str = "record") -> Segment:
-  """Return the segment that `encode_segment` encoded as `data`, int16.
-
-  Raises:
-    RecordError: the bytes are not such a file; the message starts with `name`.
-  """
-  segment, _ = _decode(data, name)
-  return segment
-
-
-def _decode(
-  data: bytes, name: str, first: int = 0, length: int | None = None
-) -> tuple[Segment, soundfile.SoundFile]:
-  """Decode `length` samples from `first` on, by default all; also return the file.
-
-  The file is closed: only its header is left.
-  """
-  try:
-    with _opened(data) as file:
-      expected = file.frames - first if length is None else length
-      file.seek(first)
-      pcm = file.read(expected, dtype="int16", always_2d=True)
-      track, comment, rate = file.title, file.comment, file.samplerate
-  except (RuntimeError, ValueError, OSError) as error:
-    raise RecordError(f"{name}: cannot be decoded ({error})") from error
-  if file.subtype != "PCM_16":
-    raise RecordError(f"{name}: expected 16-bit samples, found {file.subtype}")
-  if len(pcm) != expected:
-    raise RecordError(f"{name}: {len(pcm)} of {expected} samples can be decoded")
-  try:
-    start = float(comment.removeprefix(_START))
-  except ValueError:
-    raise RecordError(
-      f"{name}: expected the comment '{_START}<seconds>', found {comment!r}"
-    ) from None
-  audio = np.ascontiguousarray(pcm.T)
-  return Segment(audio, track, start + first / rate), file
-
-
-@contextlib.contextmanager
-def _opened(data: bytes) -> Iterator[soundfile.SoundFile]:
-  """Open a file in memory for reading."""
-  if not hasattr(os, "memfd_create"):  # only Linux has it
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
-      yield file
-    return
-  # libsndfile reads a file of the system by itself, but a stream through callbacks
-  # that wait for the interpreter's lock.
-  with os.fdopen(os.memfd_create("record"), "w+b") as content:
-    content.write(data)
-    content.seek(0)
-    with soundfile.SoundFile(content.fileno(), closefd=False) as file:
-      yield file
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> int:
@@ -230,12 +127,13 @@ class ShardSource:
     self.split = split
     self.source = source
     self.num_samples = round(manifest.seconds * manifest.sample_rate)
+    self._expected = Header(
+      manifest.sample_rate, manifest.num_channels, self.num_samples
+    )
     shards = [s for s in manifest.shards(folder, split, source) if s["records"] > 0]
     self._paths = [folder / shard["file"] for shard in shards]
-    with ThreadPoolExecutor(16) as pool:
-      self._readers = list(
-        pool.map(_open_shard, self._paths, [shard["records"] for shard in shards])
-      )
+    with ThreadPoolExecutor(_OPENING) as pool:
+      list(pool.map(_check_shard, self._paths, [s["records"] for s in shards]))
     self._ends = list(itertools.accumulate(shard["records"] for shard in shards))
     if not self._ends:
       raise UserError(
@@ -256,8 +154,8 @@ class ShardSource:
   ) -> Segment:
     """Read `length` samples of a segment from sample `first` on, by default all.
 
-    They are int16, as the record holds them. Only these samples are decoded, since
-    decoding takes most of the time.
+    They are int16, as the record holds them. Of a FLAC record only these samples are
+    decoded, of a WAV record only they are read: this takes most of the time.
 
     Raises:
       RecordError: the record is corrupt or does not fit the manifest; it names
@@ -270,21 +168,33 @@ class ShardSource:
     shard, number = self._locate(record)
     name = f"{self._paths[shard]}, record {number}"
     try:
-      data = self._readers[shard][number]
+      part = self._read_part(shard, number, name, first, length)
+      data = READERS.read(self._paths[shard], number) if part is None else b""
+    except OpenFilesError as error:
+      raise OpenFilesError(f"{self._paths[shard]}: {error}") from error
     except (RuntimeError, ValueError, OSError) as error:
       raise RecordError(
         f"{name}: cannot be read ({error}); the shard is damaged: delete it and"
         " prepare the data again"
       ) from error
-    segment, file = _decode(data, name, first, length)
-    found = (file.samplerate, file.channels, file.frames)
-    expected = (self.manifest.sample_rate, self.manifest.num_channels, self.num_samples)
-    if found != expected:
+    segment, found = part or decode_part(data, name, first, length)
+    if found != self._expected:
       raise RecordError(
-        f"{name}: expected (rate, channels, samples) {expected} as in the manifest,"
-        f" found {found}; prepare the data again"
+        f"{name}: expected (rate, channels, samples) {tuple(self._expected)} as in the"
+        f" manifest, found {tuple(found)}; prepare the data again"
       )
     return segment
+
+  def _read_part(
+    self, shard: int, number: int, name: str, first: int, length: int
+  ) -> tuple[Segment, Header] | None:
+    """Read a part of a WAV record; None where only the whole record can be checked."""
+    if self.manifest.codec != "wav" or not hasattr(os, "pread"):
+      return None
+    count = self._ends[shard] - (self._ends[shard - 1] if shard else 0)
+    read = partial(READERS.read_bytes, self._paths[shard], count, number)
+    part = read_part(read, name, first, length)
+    return part if part and part[1] == self._expected else None
 
   def place(self, record: SupportsIndex) -> RecordPlace:
     """Return where a record lies and the track of its segment; decode no audio.
@@ -295,6 +205,11 @@ class ShardSource:
     shard, number = self._locate(record)
     return RecordPlace(self._paths[shard], number, self.read(record, length=0).track)
 
+  def shard_ranges(self) -> list[tuple[int, int]]:
+    """Return the first record of each shard, and how many it holds."""
+    firsts = [0, *self._ends]
+    return [(a, b - a) for a, b in itertools.pairwise(firsts)]
+
   def _locate(self, record: SupportsIndex) -> tuple[int, int]:
     """Return the shard and the number of the record in it."""
     index = record.__index__()
@@ -304,20 +219,22 @@ class ShardSource:
     return shard, index - (self._ends[shard - 1] if shard else 0)
 
 
-def _open_shard(path: Path, records: int) -> ArrayRecordDataSource:
-  """Open a shard and check that it holds as many records as stated."""
+def _check_shard(path: Path, records: int) -> None:
+  """Check that a shard can be opened and holds as many records as stated."""
   again = "delete it and prepare the data again"
   if not path.is_file():
     raise UserError(f"{path}: the shard is missing; copy it or prepare the data again")
   try:
-    reader = ArrayRecordDataSource(str(path))
+    reader = open_reader(path)
+    found = reader.num_records()
+    reader.close()
+  except OpenFilesError as error:
+    raise OpenFilesError(f"{path}: {error}") from error
   except (RuntimeError, ValueError, OSError) as error:
     raise UserError(
       f"{path}: the shard is truncated or damaged ({error}); {again}"
     ) from error
-  if len(reader) != records:
+  if found != records:
     raise UserError(
-      f"{path}: expected {records} records as in the manifest, found {len(reader)};"
-      f" {again}"
+      f"{path}: expected {records} records as in the manifest, found {found}; {again}"
     )
-  return reader

@@ -1,6 +1,8 @@
 """Whole songs with their stems: one folder per song, one file per stem."""
 
 import dataclasses
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -8,11 +10,11 @@ import numpy as np
 
 from mixit_jax.audio.files import AUDIO_SUFFIXES, read_audio
 from mixit_jax.errors import UserError
-from mixit_jax.stems import MIXTURE, STEMS
+from mixit_jax.stems import MIXTURE, STEMS, in_order
 
 # Encoders pad by up to a few thousand samples; a larger difference means another
 # recording.
-_MAX_DIFFERENCE_SECONDS = 0.1
+MAX_DIFFERENCE_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,24 @@ def find_songs(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
         " has no such stem) or move the song away"
       )
   return songs
+
+
+def usual_stems(folder: Path) -> tuple[str, ...]:
+  """Return the stems that most songs of a folder have: the names of their files.
+
+  Raises:
+    UserError: the folder holds no song.
+  """
+  folder = Path(folder)
+  inside = [p for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
+  places = sorted(p for p in inside if not p.name.startswith("."))
+  found = [stems for place in places if (stems := _names(place) - {MIXTURE})]
+  if not found and folder.is_dir():
+    found = [_names(folder) - {MIXTURE}]  # the folder of a song
+  if not any(found):
+    raise UserError(f"{folder}: holds no song; expected folders with a file per stem")
+  [(usual, _)] = Counter(found).most_common(1)
+  return in_order(usual)
 
 
 def song_folders(folder: Path, stems: Sequence[str] = STEMS) -> list[Path]:
@@ -151,12 +171,26 @@ def check_lengths(folder: Path, lengths: Mapping[str, int], sample_rate: int) ->
   """
   shortest = min(lengths, key=lengths.__getitem__)
   longest = max(lengths, key=lengths.__getitem__)
-  if lengths[longest] - lengths[shortest] > _MAX_DIFFERENCE_SECONDS * sample_rate:
+  if lengths[longest] - lengths[shortest] > MAX_DIFFERENCE_SECONDS * sample_rate:
     raise UserError(
       f"{folder}: expected files of equal length, found {longest} of"
       f" {lengths[longest] / sample_rate:.2f} s and {shortest} of"
       f" {lengths[shortest] / sample_rate:.2f} s; cut or pad them"
     )
+
+
+def _plain(name: str) -> str:
+  """Return a name in the one form in which names are compared."""
+  return unicodedata.normalize("NFC", name).lower()
+
+
+def _names(folder: Path) -> frozenset[str]:
+  """Return the names of the audio files in a folder, in lower case."""
+  return frozenset(
+    _plain(path.stem)
+    for path in folder.iterdir()
+    if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+  )
 
 
 def stem_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -165,10 +199,10 @@ def stem_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
   Raises:
     UserError: two files have the same name.
   """
-  by_lower = {name.lower(): name for name in names}
+  by_lower = {_plain(name): name for name in names}
   found: dict[str, Path] = {}
   for path in sorted(folder.iterdir()):
-    name = by_lower.get(path.stem.lower())
+    name = by_lower.get(_plain(path.stem))
     if name is None or path.suffix.lower() not in AUDIO_SUFFIXES:
       continue
     if name in found:

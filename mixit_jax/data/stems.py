@@ -8,13 +8,8 @@ import grain
 import numpy as np
 
 from mixit_jax.audio.pcm import to_float32
-from mixit_jax.data.draws import (
-  open_checked,
-  random_crop,
-  random_generator,
-  record_order,
-  stream_seed,
-)
+from mixit_jax.data.draws import random_generator, stream_seed
+from mixit_jax.data.sources import open_sources
 from mixit_jax.errors import UserError
 
 # Below this (-100 dB) a crop is silence and is not made louder.
@@ -31,7 +26,7 @@ DROPPED = -1
 
 
 def dynamic_mixes(
-  folder: Path,
+  folders: Path | Sequence[Path],
   split: str,
   stems: Sequence[str],
   seconds: float,
@@ -40,6 +35,8 @@ def dynamic_mixes(
   drop: float = 0.05,
   gain_db: float = 10.0,
   level: Level = "rms",
+  weights: Sequence[float] = (),
+  max_damaged: float = 0.0,
 ) -> grain.MapDataset:
   """Return an endless stream of random mixes of stems (paper section 4.2).
 
@@ -52,7 +49,7 @@ def dynamic_mixes(
   Example i is a pure function of (seed, i) and of the data.
 
   Args:
-    folder: prepared data with one source per stem.
+    folders: prepared data with one source per stem, in one folder or several.
     split: "train", "valid" or "test".
     stems: the sources, in the order of the references.
     seconds: length of the crops.
@@ -62,6 +59,9 @@ def dynamic_mixes(
     gain_db: gains are uniform in [-gain_db, gain_db].
     level: what the gain is relative to: "rms", as the paper says, or "mean_abs", the
       mean of the absolute samples, as its implementation computes.
+    weights: shares of several folders in each stem; none: by their hours of music.
+    max_damaged: share of the records of a stem that may be damaged; another segment of
+      the same folder is drawn in place of each.
 
   Returns:
     examples with
@@ -69,11 +69,12 @@ def dynamic_mixes(
       gains: what to multiply them by, 0 for a dropped stem, float32 [N];
       index: position in the stream, int64 [];
       records: ids of the records, each in its own stem, -1 for a dropped stem,
-        int64 [N].
+        int64 [N];
+      damaged: how many segments were drawn in place of damaged ones, int64 [].
 
   Raises:
     UserError: the data is missing, damaged, or does not fit the arguments.
-    RecordError: on reading, a record is corrupt.
+    RecordError: on reading, more records are corrupt than may be.
   """
   if not stems or len(set(stems)) != len(stems):
     raise UserError(f"stems: expected different names, found {list(stems)}")
@@ -83,8 +84,11 @@ def dynamic_mixes(
     raise UserError(f"level: {level!r} is not one of {', '.join(_LEVELS)}")
   if gain_db < 0:
     raise UserError(f"gain_db: expected at least 0, found {gain_db:g}")
-  shards = [open_checked(folder, split, stem, seconds, sample_rate) for stem in stems]
-  channels = shards[0].manifest.num_channels
+  sources = [
+    open_sources(folders, split, stem, seconds, sample_rate, weights, max_damaged)
+    for stem in stems
+  ]
+  channels = sources[0].num_channels
   length = round(seconds * sample_rate)
   draws = stream_seed(seed, "mixes", split)
   measure = _LEVELS[level]
@@ -95,19 +99,21 @@ def dynamic_mixes(
     kept[generator.integers(len(stems))] |= not kept.any()
     gains = 10 ** (generator.uniform(-gain_db, gain_db, len(stems)) / 20)
     references = np.zeros((len(stems), channels, length), np.int16)
+    used = np.where(kept, records, DROPPED).astype(np.int64)
     for stem in np.flatnonzero(kept):
-      crop = random_crop(shards[stem], records[stem], length, generator).audio
-      references[stem] = crop
-      gains[stem] /= max(measure(to_float32(crop)), _MIN_LEVEL)
+      used[stem], crop = sources[stem].crop(records[stem], length, generator)
+      references[stem] = crop.audio
+      gains[stem] /= max(measure(to_float32(crop.audio)), _MIN_LEVEL)
     return {
       "references": references,
       "gains": np.where(kept, gains, 0).astype(np.float32),
       "index": np.int64(index),
-      "records": np.where(kept, records, DROPPED).astype(np.int64),
+      "records": used,
+      "damaged": np.int64(np.sum(kept & (used != records))),
     }
 
   orders = [
-    record_order(len(source), stream_seed(seed, "order", split, stem))
-    for stem, source in zip(stems, shards, strict=True)
+    source.order(stream_seed(seed, "order", split, stem))
+    for stem, source in zip(stems, sources, strict=True)
   ]
   return grain.experimental.ZipMapDataset(orders).map_with_index(load)

@@ -4,18 +4,21 @@ XLA's compilers for TPUs and NVIDIA GPUs run without a device: the first is the 
 libtpu, the second comes with the extra `cuda12`. Nothing here is needed to train.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import math
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 
 from mixit_jax.devices import gpus
 from mixit_jax.errors import UserError, one_line
@@ -57,6 +60,11 @@ class Target:
   devices: tuple[jax.Device, ...]
   memory: int
   options: dict[str, Any]
+
+  def compile(self, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compile a program that was lowered for these devices."""
+    with _without_cache():
+      return lowered.compile(self.options or None)
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,22 @@ def libtpu_requirement() -> str:
   requirements = importlib.metadata.requires("jax") or ()
   found = next(line for line in requirements if line.startswith("libtpu"))
   return found.partition(";")[0].strip()
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+  """Keep JAX's cache of programs out of the block.
+
+  What it holds for a GPU can be written, but not read, where there is none.
+  """
+  enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+  jax.config.update("jax_enable_compilation_cache", False)
+  compilation_cache.reset_cache()  # JAX looks at the switch once
+  try:
+    yield
+  finally:
+    jax.config.update("jax_enable_compilation_cache", enabled)
+    compilation_cache.reset_cache()
 
 
 def _chips(name: str, shape: str) -> tuple[int, ...]:

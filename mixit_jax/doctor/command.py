@@ -1,12 +1,14 @@
-"""The two questions that `mixit-jax doctor` answers."""
+"""The three questions that `mixit-jax doctor` answers."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 
 from mixit_jax.devices import start
 from mixit_jax.devices.targets import describe
 from mixit_jax.doctor.checks import run_checks
+from mixit_jax.doctor.dataset import data_checks
 from mixit_jax.doctor.machine import machine_checks
 from mixit_jax.doctor.requirements import Speed, requirements
 from mixit_jax.flags import parse_flags
@@ -22,6 +24,20 @@ def diagnose(echo: Echo) -> None:
     UserError: it is not.
   """
   run_checks(machine_checks(), echo)
+
+
+def inspect(folders: Sequence[Path], everything: bool, echo: Echo) -> None:
+  """Print whether prepared data is whole.
+
+  Args:
+    folders: as in `data.shards`.
+    everything: whether every record is read, or some of each shard.
+    echo: takes the lines.
+
+  Raises:
+    UserError: something is damaged.
+  """
+  run_checks(data_checks(folders, everything), echo)
 
 
 def forecast(

@@ -1,8 +1,6 @@
 """What a run needs: memory of each device, operations and hours, before it begins."""
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,11 @@ from jax.sharding import Mesh
 from mixit_jax.audio.pcm import PCM_SCALE
 from mixit_jax.devices import memory
 from mixit_jax.devices.platforms import platform_of
+from mixit_jax.devices.targets import Target
 from mixit_jax.errors import UserError
 from mixit_jax.separator.costs import step_flops
 from mixit_jax.training.config import Config
+from mixit_jax.training.fitting import memory_errors
 from mixit_jax.training.initialize import initial_state, state_layout
 from mixit_jax.training.objectives import Batch, Objective, make_objective
 from mixit_jax.training.state import TrainState
@@ -24,10 +24,6 @@ from mixit_jax.training.step import jit_train_step
 # Steps before those that are timed, and these.
 _WARM_UP, _TIMED = 2, 5
 _SHORT_SECONDS = 1.0
-
-
-class TooLargeError(UserError):
-  """A step does not fit into the memory of the devices."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +169,7 @@ class Program:
     """
     # Weights to start from take no more room than random ones.
     config = replace(self.config, init=replace(self.config.init, run=""))
-    with _memory_errors(self.config, self.mesh):
+    with memory_errors(self.config, self.mesh):
       state = initial_state(make_objective(config, self.mesh), Path(), self.mesh)
       batch = self.random_batch()
       on_cpu = platform_of(self.mesh) == "cpu"
@@ -189,29 +185,24 @@ class Program:
 
 
 def compile_step(
-  objective: Objective,
-  mesh: Mesh,
-  available: int | None = None,
-  options: Mapping[str, Any] | None = None,
+  objective: Objective, mesh: Mesh, target: Target | None = None
 ) -> Program:
   """Compile the step that a run would take, from shapes alone.
 
   Args:
     objective: of the run.
-    mesh: devices, which may be described only.
-    available: bytes that programs may use on each; None takes what the devices say.
-    options: for the compiler.
+    mesh: devices.
+    target: what describes them where they are not here.
 
   Raises:
     TooLargeError: the compiler finds no room in the memory of the devices.
   """
   state = state_layout(objective.config, mesh)
   batch = objective.batch_layout(mesh)
-  with _memory_errors(objective.config, mesh):
+  with memory_errors(objective.config, mesh):
     lowered = jit_train_step(objective, mesh, state).lower(state, batch)
-    step = lowered.compile(dict(options) if options else None)
-  if available is None:
-    available = memory.offered(mesh.local_devices)
+    step = target.compile(lowered) if target else lowered.compile()
+  available = target.memory if target else memory.offered(mesh.local_devices)
   return Program(objective, mesh, state, batch, step, available)
 
 
@@ -224,38 +215,3 @@ def shortened(config: Config, mesh: Mesh) -> Config:
     data=replace(config.data, seconds=seconds),
     run=replace(config.run, batch=mesh.devices.size, accumulation=1),
   )
-
-
-def remedy(config: Config, mesh: Mesh) -> str:
-  """Name what makes a step need less memory and is not done by the run yet."""
-  run, devices = config.run, mesh.devices.size
-  parts = next(
-    (
-      parts
-      for parts in range(run.parts + 1, run.batch + 1)
-      if run.batch % (parts * devices) == 0
-    ),
-    None,
-  )
-  changes = []
-  if parts:
-    changes.append(f"run.accumulation={parts} (the same results, smaller parts)")
-  if config.model.remat != "block":
-    changes.append("model.remat=block (computes more)")
-  if mesh.shape["fsdp"] < devices:
-    changes.append(f"mesh.fsdp={devices} (divides the state)")
-  changes.append("more devices" if parts is None else "a smaller run.batch")
-  return ", or ".join(changes)
-
-
-@contextlib.contextmanager
-def _memory_errors(config: Config, mesh: Mesh) -> Iterator[None]:
-  """Turn what XLA says where memory runs out into one line with the remedy."""
-  try:
-    yield
-  except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
-      raise
-    raise TooLargeError(
-      f"a step does not fit into the memory of the devices; try {remedy(config, mesh)}"
-    ) from error

@@ -12,15 +12,9 @@ from mixit_jax.devices.platforms import platform_of
 from mixit_jax.devices.targets import Target
 from mixit_jax.doctor.checks import Check
 from mixit_jax.doctor.collectives import collectives, seconds
-from mixit_jax.doctor.forecast import (
-  Program,
-  TooLargeError,
-  compile_step,
-  remedy,
-  shortened,
-)
+from mixit_jax.doctor.forecast import Program, compile_step, shortened
 from mixit_jax.training.config import Config
-from mixit_jax.training.fitting import fit, fit_to_devices
+from mixit_jax.training.fitting import TooLargeError, fit, fit_to_devices, remedy
 from mixit_jax.training.initialize import check_start
 from mixit_jax.training.objectives import Objective, make_objective
 
@@ -65,8 +59,7 @@ def _checks(
   fitting: list[Program] = []
 
   def compiles() -> str:
-    described = (target.memory, target.options) if target else ()
-    programs.append(compile_step(objective, mesh, *described))
+    programs.append(compile_step(objective, mesh, target))
     return _describe(objective, mesh)
 
   def fits() -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mixit_jax.data.songs import read_song, song_chunks
+from mixit_jax.data.songs import Song, read_song, song_chunks
+from mixit_jax.errors import UserError
 from mixit_jax.evaluation.channels import ChannelSelection, vote_channels
 from mixit_jax.separator.compiled import SeparateChunks
 from mixit_jax.separator.config import SeparatorConfig
@@ -22,6 +23,7 @@ def select_channels(
   seconds: float = 6.0,
   batch: int = _BATCH,
   progress: Callable[[str], None] = lambda _: None,
+  left_out: Callable[[Path, Exception], None] | None = None,
 ) -> ChannelSelection:
   """Match the model's outputs with the stems of whole songs (paper 4.3).
 
@@ -33,17 +35,32 @@ def select_channels(
     seconds: length of the chunks.
     batch: chunks that are separated together.
     progress: called with the name of each song.
+    left_out: called with each song that cannot be read, and why; the others vote.
+      None raises the first error.
 
   Raises:
-    UserError: a song cannot be read, a stem never sounds, or there are fewer outputs
-      than stems.
+    UserError: a song (or every song) cannot be read, a stem never sounds, or there are
+      fewer outputs than stems.
   """
   length = round(seconds * config.sample_rate)
 
+  def read(folder: Path) -> Song | None:
+    progress(folder.name)
+    try:
+      return read_song(folder, stems, config.sample_rate, config.num_channels)
+    except (UserError, OSError, MemoryError) as error:
+      if left_out is None:
+        raise
+      left_out(folder, error)
+      return None
+
   def chunks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    found = False
     for folder in songs:
-      progress(folder.name)
-      song = read_song(folder, stems, config.sample_rate, config.num_channels)
+      song = read(folder)
+      if song is None:
+        continue
+      found = True
       pairs = list(song_chunks(song, length, length))
       for first in range(0, len(pairs), batch):
         part = pairs[first : first + batch]
@@ -55,5 +72,7 @@ def select_channels(
           (references, estimate)
           for (references, _), estimate in zip(part, estimates, strict=False)
         )
+    if not found:
+      raise UserError(f"none of {len(songs)} songs can be read")
 
   return vote_channels(chunks(), stems)

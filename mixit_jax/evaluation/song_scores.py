@@ -15,13 +15,18 @@ from mixit_jax.audio.streams import in_step
 from mixit_jax.data.ahead import ahead
 from mixit_jax.data.song_streams import StreamedSong
 from mixit_jax.errors import UserError, one_line
+from mixit_jax.evaluation.listening import score_captions, scored_page
 from mixit_jax.evaluation.results import Evaluation, SongResult
 from mixit_jax.evaluation.scores import StreamedScores
 from mixit_jax.evaluation.song_checks import SongChecks
+from mixit_jax.page.song_page import SongPage, is_page
 
 
 class Report(Protocol):
   """Who is told what happens."""
+
+  def note(self, text: str) -> None:
+    """Take a line about what goes on."""
 
   def warn(self, text: str) -> None:
     """Take a line about what failed or needs attention."""
@@ -34,6 +39,9 @@ class Report(Protocol):
 
 class Quiet:
   """A report that nobody reads."""
+
+  def note(self, text: str) -> None:
+    """Take a line about what goes on."""
 
   def warn(self, text: str) -> None:
     """Take a line about what failed or needs attention."""
@@ -54,6 +62,7 @@ class Plan(NamedTuple):
     files: describes the files of a song, see `fingerprint`.
     settings: what decides over the scores, for the document.
     jobs: songs at a time.
+    pages: folder of listening pages, `pages/<song>/index.html`; None for no pages.
   """
 
   stems: tuple[str, ...]
@@ -62,6 +71,7 @@ class Plan(NamedTuple):
   files: Callable[[Path], str]
   settings: Mapping[str, Any]
   jobs: int = 1
+  pages: Path | None = None
 
 
 class _StopError(Exception):
@@ -94,12 +104,13 @@ def score_songs(
   waiting = []
   for folder in plan.folders:
     known = earlier.get(folder.name)
-    if known is not None and known.files and known.files == _files(plan, folder):
+    listed = plan.pages is None or is_page(plan.pages / folder.name)
+    if known and listed and known.files and known.files == _files(plan, folder):
       results[folder.name] = known
     else:
       waiting.append(folder)
   if results:
-    report.warn(f"{len(results)} of {len(names)} songs were scored before")
+    report.note(f"{len(results)} of {len(names)} songs were scored before")
 
   def now() -> Evaluation:
     return Evaluation(
@@ -114,7 +125,7 @@ def score_songs(
   for folder, result in _each(plan, waiting, report):
     if isinstance(result, SongResult):
       results[folder.name] = result
-      report.warn(
+      report.note(
         f"{folder.name}: {_mean_usdr(result)} ({len(results)} of {len(names)})"
       )
       for warning in result.warnings:
@@ -135,6 +146,7 @@ def score_song(
   estimates: Generator[np.ndarray, None, None],
   stems: Sequence[str],
   advance: Callable[[int], object] = lambda _: None,
+  pages: Path | None = None,
 ) -> SongResult:
   """Score one song.
 
@@ -143,15 +155,19 @@ def score_song(
     estimates: of the stems [N, C, l], in order.
     stems: names of the stems.
     advance: called with the samples of each block.
+    pages: folder of listening pages.
 
   Raises:
-    UserError: the estimates are not finite.
+    UserError: the estimates are not finite, or the page cannot be written.
     AudioError: a file has changed meanwhile.
   """
   scores = StreamedScores(song.sample_rate)
   unprocessed = StreamedScores(song.sample_rate)
   checks = SongChecks(stems, song.sample_rate)
   with contextlib.ExitStack() as stack:
+    page: SongPage | None = None
+    if pages is not None:
+      page = stack.enter_context(scored_page(pages, song, stems))
     streams = [
       stack.enter_context(contextlib.closing(stream))
       for stream in (
@@ -164,14 +180,19 @@ def score_song(
       scores.add(references, estimate)
       unprocessed.add(references, np.broadcast_to(mixture, references.shape))
       checks.add(references, mixture)
+      if page is not None:
+        page.add(np.concatenate([mixture[None], estimate, references]))
       advance(estimate.shape[-1])
-  return SongResult(
-    song.name,
-    scores.scores(),
-    unprocessed.scores(),
-    song.seconds,
-    tuple(checks.warnings()),
-  )
+    result = SongResult(
+      song.name,
+      scores.scores(),
+      unprocessed.scores(),
+      song.seconds,
+      tuple(checks.warnings()),
+    )
+    if page is not None and pages is not None:
+      page.captions = score_captions(result, stems, pages)
+  return result
 
 
 def _each(
@@ -206,7 +227,11 @@ def _each(
         song, estimates = plan.opened(folder)
         with places:
           result = score_song(
-            song, estimates, plan.stems, lambda samples: more(samples / song.length)
+            song,
+            estimates,
+            plan.stems,
+            lambda samples: more(samples / song.length),
+            plan.pages,
           )
         return dataclasses.replace(result, files=files)
       finally:

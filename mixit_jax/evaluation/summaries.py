@@ -13,11 +13,12 @@ CONVENTIONS = {
   "usdr_per_channel": "mean",
   "csdr": "median",
 }
-# Over songs, leaving out those without a value.
 OVER_SONGS: dict[str, Callable[..., np.ndarray]] = {
   "mean": np.nanmean,
   "median": np.nanmedian,
 }
+# The same where every song has a value, which is much faster.
+_COMPLETE: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "median": np.median}
 
 
 def summarize(score: str, table: np.ndarray) -> tuple[list[float], float]:
@@ -50,5 +51,6 @@ def summary_of(how: str, tables: np.ndarray) -> np.ndarray:
   """
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)  # no value at all: NaN
-    stems = OVER_SONGS[how](tables, axis=1)
+    functions = OVER_SONGS if np.isnan(tables).any() else _COMPLETE
+    stems = functions[how](tables, axis=1)
     return np.concatenate([stems, np.nanmean(stems, axis=1, keepdims=True)], axis=1)

@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Of fewer songs, the bootstrap knows too little.
+FEW_SONGS = 10
+
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
   """Align columns: text to the left, numbers with two decimals to the right."""
@@ -89,11 +92,12 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
   ]
   header = ["dB", "first", "second", "second - first", "95 %", "second better"]
   count = len(comparison["songs"])
+  few = ", too narrow with so few" if count < FEW_SONGS else ""
   lines = [
     format_table(header, rows),
     "",
     f"{_songs(count)} in both; intervals of the difference by the paired bootstrap over"
-    " songs",
+    f" songs{few}",
   ]
   for which in ("first", "second"):
     if only := comparison[f"only_{which}"]:
@@ -109,11 +113,11 @@ def _songs_line(evaluation: Mapping[str, Any]) -> str:
   total = scored + failed + unfinished
   counted = _songs(scored) if scored == total else f"{scored} of {_songs(total)}"
   parts = [f"{counted}; uSDR: mean over songs, cSDR: median"]
-  parts.append(
-    "intervals by the bootstrap over songs"
-    if scored > 1
-    else "no intervals of one song"
-  )
+  if scored == 1:
+    parts.append("no intervals of one song")
+  else:
+    few = ", too narrow with so few" if scored < FEW_SONGS else ""
+    parts.append(f"intervals by the bootstrap over songs{few}")
   return "; ".join(parts)
 
 
@@ -163,7 +167,9 @@ def _difference(a: float | None, b: float | None) -> float | None:
 def _cell(value: Any) -> str:
   if value is None or (isinstance(value, float) and math.isnan(value)):
     return "-"
-  return f"{value:.2f}" if isinstance(value, float) else str(value)
+  if not isinstance(value, float):
+    return str(value)
+  return f"{round(value, 2) + 0.0:.2f}"  # no -0.00
 
 
 def selection_table(selection: Mapping[str, Any]) -> str:

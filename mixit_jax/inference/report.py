@@ -1,4 +1,4 @@
-"""What a command shows while it separates: lines and a progress bar."""
+"""What a command shows while it works: lines and a progress bar."""
 
 import contextlib
 import sys
@@ -9,11 +9,24 @@ from tqdm import tqdm
 
 
 class TerminalReport:
-  """Results go to stdout, what needs attention and the progress bar to stderr."""
+  """Results go to stdout, everything else to stderr.
+
+  Args:
+    quiet: show only what failed or needs attention.
+  """
+
+  def __init__(self, quiet: bool = False):
+    self._quiet = quiet
 
   def say(self, text: str) -> None:
     """Show a line about a recording that is done."""
-    tqdm.write(text, file=sys.stdout)
+    if not self._quiet:
+      tqdm.write(text, file=sys.stdout)
+
+  def note(self, text: str) -> None:
+    """Show a line about what goes on."""
+    if not self._quiet:
+      tqdm.write(text, file=sys.stderr)
 
   def warn(self, text: str) -> None:
     """Show a line about what failed or needs attention."""
@@ -25,7 +38,7 @@ class TerminalReport:
     with tqdm(
       total=seconds,
       desc=Path(name).name,
-      disable=None,
+      disable=self._quiet or None,  # None: unless on a terminal
       leave=False,
       bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left",
     ) as bar:

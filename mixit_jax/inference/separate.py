@@ -23,8 +23,12 @@ from mixit_jax.inference.inputs import (
   find_inputs,
   spool_standard_input,
 )
+from mixit_jax.inference.listening import Pages, separation_page
 from mixit_jax.inference.request import Request
 from mixit_jax.inference.stem_files import result_file, write_results
+from mixit_jax.page.document import check_page
+from mixit_jax.page.overview import write_overview
+from mixit_jax.page.song_page import is_page
 
 
 class Report(Protocol):
@@ -60,6 +64,7 @@ def separate_files(
   out: Path,
   request: Request,
   report: Report,
+  pages: Pages | None = None,
 ) -> Outcome:
   """Separate recordings into `<out>/<recording>/<result>.<format>`.
 
@@ -72,6 +77,7 @@ def separate_files(
     out: folder of the results.
     request: what is asked of each recording.
     report: told of each recording when it is done or fails.
+    pages: listening pages to write beside the results.
 
   Raises:
     UserError: the request does not fit the model, or `out` is not writable.
@@ -79,6 +85,8 @@ def separate_files(
   check_members(members)
   names, shares = request.results(members[0].model.stems)
   check_writable(out)
+  if pages is not None:
+    check_page(out)
   items, failures = find_inputs(inputs, out)
   for problem in failures:
     report.warn(problem)
@@ -86,7 +94,7 @@ def separate_files(
   with contextlib.ExitStack() as stack:
     spool = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     checked = stack.enter_context(
-      closing(one_ahead(lambda item: _check(item, request, names, spool), items))
+      closing(one_ahead(lambda item: _check(item, request, names, spool, pages), items))
     )
     for item, found in zip(items, checked, strict=True):
       try:
@@ -95,12 +103,14 @@ def separate_files(
         if found is None:
           report.warn(f"{item.folder}: kept as it is; --overwrite replaces it")
         else:
-          _separate_one(found, item, members, names, shares, request, report)
+          _separate_one(found, item, members, names, shares, request, report, pages)
           report.say(str(item.folder))
         folders.append(item.folder)
       except (UserError, OSError, MemoryError) as error:
         failures.append(_named(item, error))
         report.warn(failures[-1])
+  if pages is not None and (page := write_overview(out, f"Separated by {pages.model}")):
+    report.say(f"listen: {page}")
   return Outcome(folders, failures)
 
 
@@ -115,10 +125,11 @@ def check_writable(folder: Path) -> None:
 
 
 def _check(
-  item: Item, request: Request, names: Sequence[str], spool: Path
+  item: Item, request: Request, names: Sequence[str], spool: Path, pages: Pages | None
 ) -> Recording | Exception | None:
   """Return a recording that can be decoded, or why not, or None if it is done."""
-  if not request.overwrite and not _missing(item, request, names):
+  there = not _missing(item, request, names) and (pages is None or is_page(item.folder))
+  if there and not request.overwrite:
     return None
   try:
     path = item.path
@@ -144,21 +155,36 @@ def _separate_one(
   shares: np.ndarray,
   request: Request,
   report: Report,
+  pages: Pages | None,
 ) -> None:
   """Separate a recording and write what is asked for."""
   layout = layout_of(recording, members[0].model, request)
   wanted = names if request.overwrite else _missing(item, request, names)
-  shares = shares[[names.index(name) for name in wanted]]
+  files = [name if name in wanted else None for name in names]
   seconds = layout.length / layout.sample_rate
-  with report.progress(recording.name, seconds) as advance:
+  with contextlib.ExitStack() as stack:
+    advance = stack.enter_context(report.progress(recording.name, seconds))
+    page = None
+    if pages is None:
+      shares = shares[[name is not None for name in files]]
+      files = [name for name in files if name is not None]
+    else:
+      # All results are heard, and the mixture.
+      shares = np.concatenate([shares, np.eye(1, shares.shape[1], dtype=np.float32)])
+      files.append(None)
+      results = {name: result_file(item.folder, name, request) for name in names}
+      page = stack.enter_context(
+        separation_page(pages, recording, layout, item.folder, results)
+      )
     peaks = write_results(
       results_of(recording, members, shares, request.shifts, layout),
-      wanted,
+      files,
       item.folder,
       request,
       layout,
       recording.tags,
       lambda samples: advance(samples / layout.sample_rate),
+      page.add if page else None,
     )
   if line := peaks.report(str(request.peaks)):
     report.warn(f"{item.folder}: {line}")

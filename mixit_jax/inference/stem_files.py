@@ -30,7 +30,7 @@ class Peaks(NamedTuple):
     """Return the same with one more block."""
     magnitudes = np.abs(block)
     # Not `max`, which may pass over NaN.
-    largest = float(np.maximum(self.largest, magnitudes.max()))
+    largest = float(np.maximum(self.largest, magnitudes.max(initial=0.0)))
     return Peaks(largest, self.above + int(np.count_nonzero(magnitudes > 1)))
 
   def report(self, what: str) -> str:
@@ -55,12 +55,13 @@ def result_file(folder: Path, name: str, request: Request) -> Path:
 
 def write_results(
   blocks: Iterator[np.ndarray],
-  names: Sequence[str],
+  names: Sequence[str | None],
   folder: Path,
   request: Request,
   layout: Layout,
   tags: Mapping[str, str],
   written: Callable[[int], object] = lambda _: None,
+  heard: Callable[[np.ndarray], object] | None = None,
 ) -> Peaks:
   """Write the results of a recording.
 
@@ -70,23 +71,25 @@ def write_results(
 
   Args:
     blocks: results [K, C, l] in order.
-    names: of the K results.
+    names: of the K results; None for one that gets no file.
     folder: of the files.
     request: how they are stored.
     layout: sizes of the results.
     tags: of the recording, for all files.
     written: called with the samples of each block that is computed.
+    heard: takes the blocks [K, C, l] as they are computed, in that other thread.
 
   Raises:
     UserError: a file cannot be written, or the results are not finite.
   """
   peaks = Peaks()
+  rows = [row for row, name in enumerate(names) if name is not None]
 
   def measured() -> Iterator[np.ndarray]:
     nonlocal peaks
     for block in blocks:
-      peaks = peaks.with_block(block)
-      if not np.isfinite(peaks.largest):
+      peaks = peaks.with_block(block[rows])
+      if not np.isfinite(block).all():
         raise UserError("the model's estimates are not finite; nothing is written")
       written(block.shape[-1])
       yield block
@@ -105,12 +108,16 @@ def write_results(
         )
       )
       for name in names
+      if name is not None
     ]
 
     def write(block: np.ndarray) -> None:
+      if heard is not None:
+        heard(block)
+      files = block[rows]
       if request.peaks == "clip":
-        block = np.clip(block, -1, 1)
-      for writer, audio in zip(writers, block, strict=True):
+        files = np.clip(files, -1, 1)
+      for writer, audio in zip(writers, files, strict=True):
         writer.write(audio)
 
     if request.peaks == "scale":

@@ -21,8 +21,8 @@ from jax.experimental import multihost_utils
 
 from mixit_jax.errors import UserError
 from mixit_jax.files import nan_to_null, write_json
-from mixit_jax.training.checksums import checksums
 from mixit_jax.training.state import TrainState
+from mixit_jax.weights.checksums import checksums
 from mixit_jax.weights.runs import (
   CHECKPOINTS,
   LOSSES_FILE,

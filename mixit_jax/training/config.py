@@ -7,6 +7,7 @@ files in `configs/` return a `Config`, whose keys can be overridden on the comma
 
 import dataclasses
 import json
+import math
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from mixit_jax.checked import (
   unknown_key,
 )
 from mixit_jax.separator.config import SeparatorConfig
+from mixit_jax.stems import name_problem
 
 # Mixtures of mixtures of up to this many outputs can be assigned exactly.
 _MOST_EXACT_SOURCES = 16
@@ -34,14 +36,20 @@ class DataConfig(Checked):
 
   section = "data"
   shards: str = setting(
-    "folder written by data_prep.fma (MixIT) or data_prep.musdb (stems)", "", free=True
+    "folder written by data_prep.fma (MixIT) or data_prep.musdb (stems); several are "
+    "separated by commas and mixed",
+    "",
+    free=True,
+  )
+  weights: tuple[float, ...] = setting(
+    "shares of the examples from several data.shards; empty: by their hours", ()
   )
   songs: str = setting(
     "folder of whole validation songs; empty means SHARDS/valid", "", free=True
   )
   stems: tuple[str, ...] = setting(
-    "names of the stems, in the order of the model's outputs",
-    ("bass", "drums", "vocals", "other"),
+    "names of the stems, in the order of the model's outputs; empty: those of the data",
+    (),
   )
   seconds: float = setting("length of a training example", 6.0, above=0)
   drop: float = setting(
@@ -54,6 +62,14 @@ class DataConfig(Checked):
     "gains of dynamic mixing are uniform in +- this many dB (paper 4.3)", 10.0, least=0
   )
   seed: int = setting("of the order of examples and of every draw in them", 0, least=0)
+  max_damaged: float = setting(
+    "share of the records that may be damaged: another one is drawn in place of each; "
+    "0 ends the run at the first",
+    0.01,
+    least=0,
+    below=1,
+    free=True,
+  )
   threads: int = setting(
     "reading and decoding threads of each host", 4, least=1, free=True
   )
@@ -66,10 +82,27 @@ class DataConfig(Checked):
       f"data.buffer = {self.buffer} must hold an example for each of data.threads = "
       f"{self.threads}",
     )
+    folders = [part.strip() for part in self.shards.split(",")]
     require(
-      len(set(self.stems)) == len(self.stems) > 0,
-      f"data.stems must be different names, found {self.stems}",
+      len(set(folders)) == len(folders) and (all(folders) or folders == [""]),
+      f"data.shards = {self.shards} must name different folders",
     )
+    require(
+      not self.weights or len(self.weights) == len(folders),
+      f"data.weights holds {len(self.weights)} numbers for {len(folders)} folders in "
+      "data.shards; give one for each",
+    )
+    require(
+      all(0 < weight < math.inf for weight in self.weights),
+      f"data.weights must be positive, found {', '.join(map(str, self.weights))}",
+    )
+    problem = name_problem(self.stems)
+    require(problem is None, f"data.stems={','.join(self.stems)}: {problem}")
+
+  @property
+  def folders(self) -> tuple[str, ...]:
+    """The folders of `shards`."""
+    return tuple(part.strip() for part in self.shards.split(",") if part.strip())
 
 
 @dataclass(frozen=True)
@@ -301,12 +334,18 @@ class Config:
       f"valid.hop_seconds = {valid.hop_seconds:g} is shorter than a sample",
     )
     if self.objective.kind == "stems":
+      stems = self.data.stems
       require(
-        len(self.data.stems) == model.num_sources,
-        f"model.num_sources = {model.num_sources} but data.stems names "
-        f"{len(self.data.stems)} stems: {', '.join(self.data.stems)}",
+        len(stems) in (0, model.num_sources),
+        f"model.num_sources = {model.num_sources} but there are {len(stems)} stems: "
+        f"{', '.join(stems)}; set --config.model.num_sources={len(stems)}",
       )
       return
+    require(
+      not self.data.stems,
+      f"data.stems = {','.join(self.data.stems)} is for fine-tuning: MixIT learns from "
+      'mixtures without stems; leave it out, or set objective.kind = "stems"',
+    )
     require(
       self.init.freeze == "none",
       'init.freeze = "blocks" is a way of fine-tuning; it needs objective.kind = '

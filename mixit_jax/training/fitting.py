@@ -5,6 +5,7 @@ compiled programs (docs/scaling.md) and lies above them. They change no result b
 rounding. The same devices give the same choice, so that a restart is bit-exact.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from jax.sharding import Mesh
 
 from mixit_jax.devices import memory
 from mixit_jax.devices.platforms import platform_of
+from mixit_jax.errors import UserError
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.waveform import num_frames
 from mixit_jax.training.config import Config
@@ -27,6 +29,13 @@ _BASE = 2**30
 _PER_SAVED, _PER_MASKS = 1.8, 4.0
 # Arrays that are kept where nothing is computed again, over those of "dots".
 _ALL_OVER_DOTS = 1.6
+
+# How XLA and CUDA say that memory has run out.
+_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY")
+
+
+class TooLargeError(UserError):
+  """A step does not fit into the memory of the devices."""
 
 
 def fit_to_devices(config: Config, mesh: Mesh) -> Config:
@@ -71,6 +80,50 @@ def describe_fit(config: Config, mesh: Mesh, offered: int) -> str:
     f"model.remat={config.model.remat}, run.accumulation={config.run.accumulation}: "
     f"at most {needed:.1f} of {offered / 2**30:.1f} GiB expected on each device"
   )
+
+
+def remedy(config: Config, mesh: Mesh) -> str:
+  """Name what makes a step need less memory and is not done by the run yet."""
+  run, devices = config.run, mesh.devices.size
+  parts = next(
+    (
+      parts
+      for parts in range(run.parts + 1, run.batch + 1)
+      if run.batch % (parts * devices) == 0
+    ),
+    None,
+  )
+  changes = []
+  if parts:
+    changes.append(f"run.accumulation={parts} (the same results, smaller parts)")
+  if config.model.remat != "block":
+    changes.append("model.remat=block (computes more)")
+  if mesh.shape["fsdp"] < devices:
+    changes.append(f"mesh.fsdp={devices} (divides the state)")
+  changes.append("more devices" if parts is None else "a smaller run.batch")
+  return ", or ".join(changes)
+
+
+@contextlib.contextmanager
+def memory_errors(config: Config, mesh: Mesh) -> Iterator[None]:
+  """Turn what XLA says where memory runs out into one line with the remedy.
+
+  Args:
+    config: of the run, remat and accumulation settled.
+    mesh: its devices.
+
+  Raises:
+    TooLargeError: the block has run out of memory while compiling or computing.
+  """
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if not any(words in str(error) for words in _OUT_OF_MEMORY):
+      raise
+    raise TooLargeError(
+      f"model.remat={config.model.remat} with run.accumulation={config.run.parts} does "
+      f"not fit into the memory of the devices; try {remedy(config, mesh)}"
+    ) from error
 
 
 def step_bytes(config: Config, mesh: Mesh) -> float:

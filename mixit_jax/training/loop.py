@@ -13,8 +13,9 @@ from mixit_jax.errors import UserError, one_line
 from mixit_jax.lock import LockError
 from mixit_jax.training.checkpoints import CheckpointError, Checkpoints
 from mixit_jax.training.config import Config, RunConfig
+from mixit_jax.training.dataset import settle_data
 from mixit_jax.training.feed import Feed
-from mixit_jax.training.fitting import fit_to_devices
+from mixit_jax.training.fitting import fit_to_devices, memory_errors
 from mixit_jax.training.initialize import check_start, initial_state
 from mixit_jax.training.interrupts import StoppedError, StopRequest, Watchdog
 from mixit_jax.training.meter import Meter
@@ -50,8 +51,8 @@ def train(config: Config, workdir: Path) -> bool:
     whether the run is complete; false where it was asked to stop before.
 
   Raises:
-    UserError: configuration, data, working directory or checkpoint cannot be used, or
-      too many steps in a row were not finite.
+    UserError: configuration, data, working directory or checkpoint cannot be used, the
+      devices have too little memory, or too many steps in a row were not finite.
   """
   workdir, run, valid = Path(workdir), config.run, config.valid
   lead = jax.process_index() == 0
@@ -60,12 +61,15 @@ def train(config: Config, workdir: Path) -> bool:
     stop = opened.enter_context(StopRequest())
 
     # Devices, objective and data: what cannot work ends here, with nothing written.
+    config = settle_data(config)
     mesh = make_mesh(config.mesh.fsdp)
     check_batch(run.batch, run.parts, mesh)
     # What is settled belongs to these devices: the folder keeps the configuration.
     objective = make_objective(fit_to_devices(config, mesh), mesh)
+    opened.enter_context(memory_errors(objective.config, mesh))
     examples = objective.examples()
     validator = Validator(objective)
+    validator.check()
     lock = opened.enter_context(owned(workdir))
     past = find_past(config, objective, workdir, mesh)
     if past is None:
@@ -98,11 +102,12 @@ def train(config: Config, workdir: Path) -> bool:
       Telemetry(workdir, config, first, validated, enabled=lead)
     )
     meter, progress = Meter(config, mesh), Progress(run.steps)
+    damaged = past.meta.get("damaged", 0) if past is not None else 0
 
     def save(step: int, state: TrainState) -> None:
       if lock is not None:
         lock.check()
-      checkpoints.save(step, state, {**record, "step": step})
+      checkpoints.save(step, state, {**record, "step": step, "damaged": damaged})
 
     def validate(step: int, state: TrainState) -> None:
       params = local_copy(state.params if state.ema is None else state.ema, mesh)
@@ -148,6 +153,7 @@ def train(config: Config, workdir: Path) -> bool:
         watchdog.enter(f"step {step}: waiting for data")
         with meter.waiting():
           batch, placed = feed.take()
+        damaged += int(batch["damaged"].sum())
 
         watchdog.enter(f"step {step}: waiting for devices")
         _profile(run, workdir, step)
@@ -170,9 +176,9 @@ def train(config: Config, workdir: Path) -> bool:
         telemetry.advance(step)
         if step % run.log_every == 0 or step == run.steps:
           left = progress.seconds_left(step)
-          values = {**metrics, **meter.read()} | (
-            {"seconds_left": left} if left else {}
-          )
+          values = {**metrics, **meter.read()}
+          values |= {"seconds_left": left} if left else {}
+          values |= {"damaged_records": damaged} if damaged else {}
           note = describe(checkpoints.losses, left)
           telemetry.scalars("train", step, values, note)
 

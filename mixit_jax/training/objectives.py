@@ -23,9 +23,9 @@ from jax.sharding import Mesh
 from mixit_jax.audio.pcm import to_float32
 from mixit_jax.devices.mesh import batch_sharding
 from mixit_jax.devices.platforms import platform_of
-from mixit_jax.errors import UserError
 from mixit_jax.separator.outputs import output_names
 from mixit_jax.training.config import Config
+from mixit_jax.training.dataset import load_manifests
 from mixit_jax.training.losses import (
   Losses,
   PairBatch,
@@ -105,6 +105,15 @@ class Objective(ABC):
       UserError: it is missing, or does not fit the configuration.
     """
 
+  def check_validation(self) -> None:
+    """Read this host's validation songs once: a broken one ends a run at its start.
+
+    Raises:
+      UserError: a song cannot be read, or its stems are of unequal length.
+    """
+    for _ in local_songs(self):
+      pass
+
   @abstractmethod
   def valid_batches(self, size: int) -> Iterator[ValidBatch]:
     """Yield this host's share of the validation, every example exactly once."""
@@ -139,14 +148,15 @@ class Objective(ABC):
   def fingerprint(self) -> str:
     """Identify data and order: equal fingerprints give equal batches at every step."""
     from mixit_jax.data.batches import stream_fingerprint
-    from mixit_jax.data.manifest import Manifest
 
     data = self.config.data
+    mixed = {"weights": list(data.weights)} if len(data.folders) > 1 else {}
     return stream_fingerprint(
-      Manifest.load(self._shards),
+      [manifest for _, manifest in load_manifests(self.config)],
       seed=data.seed,
       seconds=data.seconds,
       batch=self.config.run.batch,
+      **mixed,
       **self._mixing,
     )
 
@@ -190,13 +200,11 @@ class Objective(ABC):
     """Channels and samples of an example."""
     return self.model.num_channels, self.config.example_samples
 
-  @property
-  def _shards(self) -> Path:
-    if not self.config.data.shards:
-      raise UserError(
-        "no training data: set --config.data.shards to a folder that data_prep wrote"
-      )
-    return Path(self.config.data.shards)
+  def _folders(self, split: str) -> list[Path]:
+    """Folders of the data; but for training, only those that have the split."""
+    found = load_manifests(self.config)
+    having = [folder for folder, manifest in found if split in manifest.splits]
+    return having if having and split != "train" else [folder for folder, _ in found]
 
 
 class Pretraining(Objective):
@@ -238,8 +246,13 @@ class Pretraining(Objective):
   def _pairs(self, split: str, seed: int) -> "grain.MapDataset":
     from mixit_jax.data.mixtures import mixture_pairs
 
-    seconds, rate = self.config.data.seconds, self.model.sample_rate
-    return mixture_pairs(self._shards, split, seconds, rate, seed)
+    data = self.config.data
+    folders = self._folders(split)
+    weights = data.weights if len(folders) == len(data.folders) else ()
+    rate = self.model.sample_rate
+    return mixture_pairs(
+      folders, split, data.seconds, rate, seed, weights, data.max_damaged
+    )
 
   @property
   def _arrays(self) -> dict[str, _Array]:
@@ -254,7 +267,7 @@ class Finetuning(Objective):
 
   def __init__(self, config: Config, mesh: Mesh):
     super().__init__(config, mesh)
-    self.stems = config.data.stems
+    self.stems = config.data.stems or None  # without data, nothing names them
 
   def loss(
     self, params: Params, batch: StemBatch, dropout_keys: Array | None
@@ -269,7 +282,7 @@ class Finetuning(Objective):
 
     data = self.config.data
     return dynamic_mixes(
-      self._shards,
+      self._folders("train"),
       "train",
       data.stems,
       data.seconds,
@@ -277,6 +290,8 @@ class Finetuning(Objective):
       data.seed,
       data.drop,
       data.gain_db,
+      weights=data.weights,
+      max_damaged=data.max_damaged,
     )
 
   def open_validation(self) -> None:
@@ -284,8 +299,11 @@ class Finetuning(Objective):
     from mixit_jax.data.songs import find_songs
 
     data = self.config.data
-    folder = Path(data.songs) if data.songs else self._shards / "valid"
-    self.valid_songs = find_songs(folder, data.stems)
+    folders = [Path(data.songs)]
+    if not data.songs:
+      inside = [folder / "valid" for folder in self._folders("train")]
+      folders = [folder for folder in inside if folder.is_dir()] or inside[:1]
+    self.valid_songs = [s for folder in folders for s in find_songs(folder, data.stems)]
 
   def valid_batches(self, size: int) -> Iterator[ValidBatch]:
     """Yield the chunks of this host's validation songs."""

@@ -16,6 +16,7 @@ import mixit_jax
 from mixit_jax.checked import differences
 from mixit_jax.data.manifest import Manifest
 from mixit_jax.training.config import Config
+from mixit_jax.training.dataset import load_manifests
 from mixit_jax.training.objectives import Objective
 from mixit_jax.version import __version__
 from mixit_jax.weights.provenance import card_stages
@@ -71,6 +72,8 @@ def _changes(old: Mapping[str, Any], new: Config) -> dict[str, list[Any]]:
   """List the keys that an accepted restart has changed, with both values."""
   changes = differences(old, new.to_dict())
   changes.pop("run.allow_changes", None)
+  if new.objective.kind == "mixit":
+    changes.pop("data.stems", None)  # versions before this one noted MUSDB18's
   return {key: list(values) for key, values in changes.items()}
 
 
@@ -80,7 +83,7 @@ def _circumstances(config: Config, mesh: Mesh) -> dict[str, Any]:
     "data": _data(config),
     "seeds": {"run": config.run.seed, "data": config.data.seed},
     "version": __version__,
-    "commit": _commit(Path(mixit_jax.__file__).parent.parent),
+    "commit": commit_of(Path(mixit_jax.__file__).parent.parent),
     "python": platform.python_version(),
     "packages": {name: metadata.version(name) for name in _PACKAGES},
     "host": socket.gethostname(),
@@ -90,12 +93,17 @@ def _circumstances(config: Config, mesh: Mesh) -> dict[str, Any]:
 
 
 def _data(config: Config) -> dict[str, Any]:
-  """Describe the data set as it is now."""
-  folder = Path(config.data.shards).absolute()
-  manifest = Manifest.load(folder)
+  """Describe the data as it is now: a set, or `sets` with their `weights`."""
+  sets = [_set(config, folder, manifest) for folder, manifest in load_manifests(config)]
+  if len(sets) == 1:
+    return sets[0]
+  return {"sets": sets, "weights": list(config.data.weights)}
+
+
+def _set(config: Config, folder: Path, manifest: Manifest) -> dict[str, Any]:
   songs = config.data.songs
   return {
-    "shards": str(folder),
+    "shards": str(folder.absolute()),
     "songs": str(Path(songs).absolute()) if songs else "",
     "kind": manifest.kind,
     "fingerprint": manifest.fingerprint,
@@ -105,6 +113,7 @@ def _data(config: Config) -> dict[str, Any]:
       source: sum(shard["records"] for shard in shards)
       for source, shards in manifest.splits.get("train", {}).items()
     },
+    "provenance": manifest.provenance,
   }
 
 
@@ -116,7 +125,7 @@ def _origin(config: Config) -> list[dict[str, Any]]:
   return card_stages(describe_weights(Path(start.run), start.weights).card)
 
 
-def _commit(checkout: Path) -> str:
+def commit_of(checkout: Path) -> str:
   """Return the commit of the code, "+" behind it where files differ; "" elsewhere."""
   if not (checkout / ".git").exists():
     return ""

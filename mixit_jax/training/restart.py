@@ -15,12 +15,12 @@ from mixit_jax.training.checkpoints import (
   is_no_damage,
   item_handlers,
 )
-from mixit_jax.training.checksums import checksums
 from mixit_jax.training.config import Config
 from mixit_jax.training.initialize import state_layout
 from mixit_jax.training.objectives import Objective, make_objective
 from mixit_jax.training.state import TrainState
 from mixit_jax.training.workdir import check_workdir, stored_config
+from mixit_jax.weights.checksums import checksums
 from mixit_jax.weights.runs import (
   CHECKPOINTS,
   RunError,

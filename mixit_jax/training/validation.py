@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mixit_jax.devices.mesh import batch_sharding, local_mesh
+from mixit_jax.errors import UserError
 from mixit_jax.evaluation.scores import csdr, usdr
 from mixit_jax.evaluation.summaries import summarize
 from mixit_jax.separator.chunked import separate_long
@@ -41,6 +42,23 @@ class Validator:
     run = objective.config.run
     per_device = max(1, run.batch // run.parts // jax.device_count())
     self._batch = per_device * self._mesh.devices.size
+
+  def check(self) -> None:
+    """Read what validation will read, on all hosts.
+
+    Raises:
+      UserError: a validation song cannot be used.
+    """
+    problem: UserError | None = None
+    try:
+      self._objective.check_validation()
+    except UserError as error:
+      problem = error
+    failed = _sum_over_hosts({"failed": np.array(float(problem is not None))})["failed"]
+    if failed and problem is None:
+      problem = UserError("a validation song of another process cannot be read")
+    if problem is not None:
+      raise problem
 
   def loss(self, params: Params, check: Callable[[], None]) -> dict[str, Any]:
     """Return the mean loss and statistics over the validation examples."""

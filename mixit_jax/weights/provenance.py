@@ -61,20 +61,54 @@ def training_data(stages: Sequence[Mapping[str, Any]]) -> list[str]:
 def data_sets(stages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
   """List what was recorded of the data sets of all stages, the last one first."""
   return [
-    start["data"]
+    data
     for stage in stages
     for start in reversed(stage.get("starts", ()))
     if "data" in start
+    for data in start["data"].get("sets", [start["data"]])
   ]
 
 
 def describe_data(data: Mapping[str, Any]) -> str:
-  """Describe a data set in one line."""
+  """Describe a data set, or several that are mixed, in one line."""
+  if "sets" in data:
+    weights = data["weights"]
+    how = f"weighted {':'.join(f'{w:g}' for w in weights)}" if weights else "by hours"
+    return f"mixed {how}: " + "; ".join(describe_data(part) for part in data["sets"])
   counts = ", ".join(f"{n} {source}" for source, n in data["segments"].items())
   return (
     f"{data['shards']}, prepared as {data['kind']}; segments of {data['seconds']:g} s "
     f"at {data['sample_rate']} Hz: {counts}; fingerprint {data['fingerprint'][:16]}"
   )
+
+
+def composition(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """List what a data set consists of, as the rows of a table.
+
+  Args:
+    data: what was recorded of it.
+
+  Returns:
+    names and values; none where the preparation has not counted them.
+  """
+  table = data.get("provenance") or {}
+  rows = [("source", table.get("source", ""))]
+  rows += [(key, f"{table[key]:,}") for key in ("files", "segments") if key in table]
+  if "hours" in table:
+    rows.insert(2, ("hours", f"{table['hours']:,.1f}"))
+  for license, counts in table.get("licenses", {}).items():
+    text = f"{counts['files']:,} files, {counts['hours']:,.1f} h"
+    rows.append((f"license {license}", text))
+  rows += [
+    (f"left out: {k}", f"{n:,} files") for k, n in table.get("left_out", {}).items()
+  ]
+  cut = table.get("cut_short", {})
+  if cut.get("files"):
+    lost = f"{cut['files']:,} files, {cut['seconds_lost']:,.1f} s lost"
+    rows.append(("damaged, used in part", lost))
+  if table.get("duplicates"):
+    rows.append(("duplicates found", f"{table['duplicates']:,} files"))
+  return rows if table else []
 
 
 def _line(stage: Mapping[str, Any]) -> str:

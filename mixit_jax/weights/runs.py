@@ -22,6 +22,7 @@ from mixit_jax.errors import UserError, one_line
 from mixit_jax.files import read_json
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.version import __version__
+from mixit_jax.weights.checksums import checksums
 from mixit_jax.weights.folder import (
   Weights,
   format_of,
@@ -151,7 +152,7 @@ def describe_run(run: Path, step: int | None = None) -> RunDescription:
     objective, data = values["objective"]["kind"], values["data"]
     return RunDescription(
       model=build(SeparatorConfig, values["model"]),
-      stems=tuple(data["stems"]) if objective == "stems" else None,
+      stems=tuple(data["stems"]) or None if objective == "stems" else None,
       document=document,
       keep_best=values["run"].get("keep_best", _BEST),
       ema=bool(values["optimizer"].get("ema")),
@@ -288,7 +289,7 @@ def load_params(run: Path, steps: Sequence[int], ema: bool = False) -> dict[str,
   """
   total: Any = None
   for step in steps:
-    params = _load_params(Path(run) / CHECKPOINTS / str(step), ema)
+    params = _load_params(Path(run), step, ema)
     if total is None:
       total = jax.tree.map(lambda x: x.astype(np.float64), params)
     else:
@@ -296,10 +297,16 @@ def load_params(run: Path, steps: Sequence[int], ema: bool = False) -> dict[str,
   return jax.tree.map(lambda x: (x / len(steps)).astype(np.float32), total)
 
 
-def _load_params(checkpoint: Path, ema: bool) -> dict[str, Any]:
+def _load_params(run: Path, step: int, ema: bool) -> dict[str, Any]:
+  checkpoint = run / CHECKPOINTS / str(step)
   name = "ema" if ema else "params"
   try:
-    return restore_tree(checkpoint / "state", name)
+    params = restore_tree(checkpoint / "state", name)
+    saved = (read_meta(run, step) or {}).get("checksums", {})
+    for path, found in checksums(params).items():
+      if saved.get(f".{name}{path}", found) != found:
+        raise ValueError(f"{name}{path} is not what was saved")
+    return params
   except Exception as error:  # Orbax and TensorStore raise many types
     if isinstance(error, KeyError) and error.args == (name,):
       raise RunError(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mixit_jax.errors import UserError, one_line
+from mixit_jax.errors import UserError, missing_extra, one_line
 from mixit_jax.separator.bands import PAPER_BANDS
 from mixit_jax.separator.config import SeparatorConfig
 
@@ -84,9 +84,8 @@ def read_merged_config(path: str | Path) -> Mapping[str, Any]:
   try:
     import yaml
   except ImportError as error:
-    raise UserError(
-      f"reading {path} needs PyYAML: pip install mixit-jax[torch]"
-    ) from error
+    purpose = f"{path}: YAML files"
+    raise UserError(missing_extra(error, "yaml", "torch", purpose)) from error
 
   class Loader(yaml.SafeLoader):
     """Loader of plain values only, whatever the tags say."""

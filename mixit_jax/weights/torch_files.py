@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mixit_jax.errors import UserError
+from mixit_jax.errors import UserError, missing_extra
 from mixit_jax.files import replacing
 
 
@@ -25,7 +25,7 @@ def read_torch_file(path: str | Path) -> Mapping[str, Any]:
     checkpoint that holds one as `state_dict`.
 
   Raises:
-    UserError: PyTorch is not installed, or the file is missing, damaged or holds
+    UserError: PyTorch does not work, or the file is missing, damaged or holds
       Python objects besides tensors and plain values.
   """
   path = Path(path)
@@ -63,7 +63,7 @@ def write_torch_file(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> 
     state_dict: arrays by key, as `torch_weights.to_torch` gives them.
 
   Raises:
-    UserError: PyTorch is not installed.
+    UserError: PyTorch is not installed, or does not work.
   """
   path = Path(path)
   torch = _torch(path)
@@ -76,9 +76,8 @@ def _torch(path: Path) -> ModuleType:
   try:
     import torch
   except ImportError as error:
-    raise UserError(
-      f"{path}: PyTorch files need PyTorch: pip install mixit-jax[torch]"
-    ) from error
+    purpose = f"{path}: PyTorch files"
+    raise UserError(missing_extra(error, "torch", "torch", purpose)) from error
   return torch
 
 

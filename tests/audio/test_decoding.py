@@ -122,7 +122,7 @@ def test_audio_longer_than_a_block_is_whole(encode):
 def test_samples_that_are_not_finite_are_refused(tmp_path, value):
   path = tmp_path / "file.wav"
   soundfile.write(path, np.array([0.0, value, 0.1]), 44_100, "FLOAT")
-  with pytest.raises(AudioError, match=rf"{path}.*not finite"):
+  with pytest.raises(AudioError, match=rf"{path}.*not finite, at 0\.00 s"):
     decode(path)
 
 
@@ -214,15 +214,6 @@ class TestPyAV:
     decoded, _ = decode(path)
     middle = slice(rate // 2, rate * 3 // 2)
     np.testing.assert_allclose(decoded[:, middle], audio[:, middle], atol=0.02)
-
-  def test_without_pyav_the_error_says_what_to_install(
-    self, tmp_path, tone, monkeypatch
-  ):
-    path = tmp_path / "song.m4a"
-    self.write(path, tone(440, 44_100), 44_100)
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(AudioError, match=r"song\.m4a.*mixit-jax\[formats\]"):
-      decode(path)
 
   def test_cut_m4a_file_is_refused(self, tmp_path, tone):
     path = tmp_path / "song.m4a"

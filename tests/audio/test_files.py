@@ -123,6 +123,12 @@ class TestWrite:
     assert soundfile.info(path).subtype == "PCM_16"
     np.testing.assert_allclose(decode(path)[0], noise, atol=2.0**-15)
 
+  def test_a_rate_that_vorbis_does_not_have_is_refused(self, tmp_path):
+    # libsndfile would end the process.
+    with pytest.raises(AudioError, match="cannot write 300000 Hz as Vorbis"):
+      write_audio(tmp_path / "fast.ogg", np.zeros((1, 9)), 300_000)
+    write_audio(tmp_path / "fast.ogg", np.zeros((1, 9)), 200_000)
+
   @pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus"])
   def test_lossy_formats_keep_the_length_and_the_level(self, tmp_path, tone, suffix):
     path = tmp_path / f"stem{suffix}"
@@ -224,7 +230,7 @@ class TestFind:
       (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
       (tmp_path / name).touch()
     (tmp_path / "folder.mp3").mkdir()
-    found = [str(path.relative_to(tmp_path)) for path in find_audio(tmp_path)]
+    found = [str(path.relative_to(tmp_path)) for path in find_audio(tmp_path).files]
     assert found == ["a.wav", "b/10.FLAC", "b/2.mp3", "c/d/e.m4a", "c.ogg"]
 
   def test_folders_without_audio_are_refused(self, tmp_path):

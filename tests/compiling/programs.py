@@ -82,7 +82,7 @@ def compiled(lowered, target):
   before = jax.config.jax_optimization_level
   jax.config.update("jax_optimization_level", "O0" if fast else before)
   try:
-    return lowered.compile(target.options or None)
+    return target.compile(lowered)
   finally:
     jax.config.update("jax_optimization_level", before)
 

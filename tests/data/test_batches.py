@@ -163,11 +163,12 @@ def test_wrong_arguments_are_named(numbers):
 def test_fingerprint_follows_the_data_and_the_settings(mixture_set, stem_set):
   mixtures, stems = Manifest.load(mixture_set), Manifest.load(stem_set)
   prints = [
-    stream_fingerprint(mixtures, split="train", seed=0, global_batch=64),
-    stream_fingerprint(mixtures, split="train", seed=1, global_batch=64),
-    stream_fingerprint(mixtures, split="train", seed=0, global_batch=32),
-    stream_fingerprint(stems, split="train", seed=0, global_batch=64),
+    stream_fingerprint([mixtures], split="train", seed=0, global_batch=64),
+    stream_fingerprint([mixtures], split="train", seed=1, global_batch=64),
+    stream_fingerprint([mixtures], split="train", seed=0, global_batch=32),
+    stream_fingerprint([stems], split="train", seed=0, global_batch=64),
+    stream_fingerprint([mixtures, stems], split="train", seed=0, global_batch=64),
   ]
-  assert len(set(prints)) == 4
-  again = stream_fingerprint(mixtures, global_batch=64, seed=0, split="train")
+  assert len(set(prints)) == 5
+  again = stream_fingerprint([mixtures], global_batch=64, seed=0, split="train")
   assert again == prints[0]

@@ -1,15 +1,11 @@
 import numpy as np
-import pytest
 
 from mixit_jax.data.draws import (
-  open_checked,
-  random_crop,
   random_generator,
   record_order,
   stream_seed,
+  weighted_order,
 )
-from mixit_jax.data.records import open_shards
-from mixit_jax.errors import UserError
 
 
 def _epochs(stream: int, records: int, epochs: int) -> np.ndarray:
@@ -53,23 +49,23 @@ def test_generators_differ_between_positions_and_streams():
   assert random_generator(1, 5).random() == random_generator(1, 5).random()
 
 
-def test_crops_reach_every_place_of_a_segment(mixture_set):
-  shards = open_shards(mixture_set, "train", "mixture")
-  starts = []
-  for index in range(200):
-    crop = random_crop(shards, 3, 1995, random_generator(0, index)).audio
-    start = crop[0, 0] - 1
-    np.testing.assert_array_equal(crop, shards[3].audio[:, start : start + 1995])
-    starts.append(start)
-  assert set(starts) == set(range(6))
-  whole = random_crop(shards, 3, 2000, random_generator(0, 0)).audio
-  np.testing.assert_array_equal(whole, shards[3].audio)
-
-
-def test_data_that_does_not_fit_the_configuration_is_refused(mixture_set):
-  assert len(open_checked(mixture_set, "train", "mixture", 0.25, 8000)) == 21
-  with pytest.raises(UserError, match=r"8000 Hz, but .* asks for 44100 Hz"):
-    open_checked(mixture_set, "train", "mixture", 0.25, 44100)
-  for seconds in (0.26, 0.0, -1.0):
-    with pytest.raises(UserError, match=f"cannot crop {seconds:g} s .* of 0.25 s"):
-      open_checked(mixture_set, "train", "mixture", seconds, 8000)
+def test_parts_have_their_shares_and_run_through_all_their_records():
+  sizes, weights, stream = (7, 300, 20), (3.0, 1.0, 0.001), stream_seed(0, "mixed")
+  order = weighted_order(sizes, weights, stream)
+  ids = np.array([order[i] for i in range(3000)])
+  parts = np.searchsorted(np.cumsum(sizes), ids, side="right")
+  for block in np.split(parts, 3):
+    assert np.bincount(block).tolist() == [749, 250, 1]
+  assert (np.diff(parts[:1000]) != 0).sum() > 200  # no part lies in one piece
+  for part, size in enumerate(sizes):
+    own = ids[parts == part]
+    whole = own[: len(own) // size * size].reshape(-1, size)
+    first = sum(sizes[:part])
+    np.testing.assert_array_equal(
+      np.sort(whole), np.tile(np.arange(first, first + size), (len(whole), 1))
+    )
+  again = weighted_order(sizes, weights, stream)
+  assert [again[i] for i in (2999, 5, 1234)] == ids[[2999, 5, 1234]].tolist()
+  assert [order[i] for i in range(99)] != [
+    weighted_order(sizes, weights, stream + 1)[i] for i in range(99)
+  ]

@@ -43,6 +43,7 @@ def test_an_example_holds_what_it_says(mixture_set):
       "ratio_db": ((), "float32"),
       "index": ((), "int64"),
       "records": ((2,), "int64"),
+      "damaged": ((), "int64"),
     }
     assert example["index"] == index
     for segment, record in zip(example["segments"], example["records"], strict=True):

@@ -46,6 +46,7 @@ def test_an_example_holds_what_it_says(stem_set):
       "gains": ((4,), "float32"),
       "index": ((), "int64"),
       "records": ((4,), "int64"),
+      "damaged": ((), "int64"),
     }
     assert example["index"] == index
     for reference, record, source in zip(

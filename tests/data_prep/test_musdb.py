@@ -104,16 +104,18 @@ def test_a_folder_valid_comes_first(songs, tmp_path):
 
 def test_mistakes_are_named_before_anything_is_written(songs, tmp_path):
   out = tmp_path / "out"
-  with pytest.raises(UserError, match=r"no song 'Third Song' in train/.*'Third - "):
+  with pytest.raises(UserError, match=r"no song 'Third Song'; .*'Third - "):
     _prepare(songs, out, "--valid-songs=Third Song")
   every = [f"--valid-songs={song.name}" for song in (songs / "train").iterdir()]
   with pytest.raises(UserError, match="leaves no song"):
     _prepare(songs, out, *every)
   (songs / "train/Third - Song/drums.wav").unlink()
-  with pytest.raises(UserError, match="Third - Song: lacks a file for drums"):
+  with pytest.raises(UserError, match=r"2 of 3 have .* but Third - Song lacks drums"):
     _prepare(songs, out)
-  with pytest.raises(UserError, match="has no folder train"):
-    _prepare(songs / "train", out)
+  with pytest.raises(UserError, match="Third - Song lacks a file for drums; mend"):
+    _prepare(songs, out, f"--stems={','.join(STEMS)}")
+  with pytest.raises(UserError, match="nowhere: not found"):
+    _prepare(songs / "nowhere", out)
   shutil.rmtree(songs / "train")
   _write_song(songs / "train", 1)
   with pytest.raises(UserError, match="holds stems itself"):
@@ -123,7 +125,8 @@ def test_mistakes_are_named_before_anything_is_written(songs, tmp_path):
 
 def test_no_validation_song_gives_a_warning_that_helps(songs, tmp_path, capsys):
   shutil.rmtree(songs / "train/Actions - One Minute Smile")
-  assert _prepare(songs, tmp_path / "out").songs == {"valid": []}
+  manifest = _prepare(songs, tmp_path / "out", "--valid-share=0")
+  assert manifest.songs == {"valid": []}
   assert "warning: there are no validation songs" in capsys.readouterr().err
 
 

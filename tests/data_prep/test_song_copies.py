@@ -4,13 +4,14 @@ import soundfile
 from music_files import RATE, noise, write
 
 from data_prep.song_copies import SongCopy
+from data_prep.song_files import SongFiles
 from mixit_jax.errors import UserError
 
 
-def _copy(tmp_path, *names, sample_rate=RATE):
-  job = SongCopy(
-    tmp_path / "train/Song", tmp_path / "out/valid/Song", names, sample_rate
-  )
+def _copy(tmp_path, *names, sample_rate=RATE, **options):
+  stems = tuple((name.partition(".")[0], (name,)) for name in names)
+  song = SongFiles(tmp_path / "train/Song", "train/Song", stems, "", ())
+  job = SongCopy(song, tmp_path / "out/valid/Song", sample_rate, **options)
   job.run()
   return job
 
@@ -61,7 +62,7 @@ def test_a_song_with_a_broken_file_is_left_out_until_it_is_mended(tmp_path):
   assert not job.is_finished()
   [skipped] = job.skipped()
   assert skipped["file"] == "train/Song/drums.flac"
-  assert skipped["reason"].startswith("damaged after")
+  assert skipped["reason"].startswith("damaged from its start")
   assert [path.name for path in job.target.parent.iterdir()] == ["Song.json"]
   write(broken, noise(2, 1))
   job = _copy(tmp_path, "bass.wav", "drums.flac")

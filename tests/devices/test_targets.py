@@ -1,4 +1,7 @@
+import jax
+import jax.numpy as jnp
 import pytest
+from jax.sharding import SingleDeviceSharding
 
 from mixit_jax.devices import gpus, memory, targets
 from mixit_jax.devices.targets import describe
@@ -98,3 +101,27 @@ def test_devices_that_are_here_still_say_nothing_of_memory_on_cpu():
   import jax
 
   assert memory.offered(jax.devices()) is None
+
+
+@pytest.mark.parametrize("name", ["v5e", "h100"])
+def test_a_program_that_is_compiled_again_is_no_matter_of_the_cache(
+  name, tmp_path, monkeypatch
+):
+  try:
+    target = describe(name)
+  except UserError as error:
+    pytest.skip(str(error))
+  x = jax.ShapeDtypeStruct(
+    (8, 8), jnp.float32, sharding=SingleDeviceSharding(target.devices[0])
+  )
+  folder = jax.config.jax_compilation_cache_dir
+  seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+  jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  try:
+    for _ in range(2):
+      target.compile(jax.jit(jnp.tanh).lower(x))
+  finally:
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
+  assert not list(tmp_path.iterdir())

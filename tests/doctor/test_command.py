@@ -9,6 +9,7 @@ from mixit_jax import cli, main
 from mixit_jax.devices import memory
 from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.doctor import forecast, requirements
+from mixit_jax.training import fitting
 from mixit_jax.training.objectives import make_objective
 
 # ml_collections loads files in an old way.
@@ -42,7 +43,7 @@ def compiled_once(config):
 def once(monkeypatch):
   """Compiles equal steps once for all tests of this file."""
   monkeypatch.setattr(
-    requirements, "compile_step", lambda objective, _: compiled_once(objective.config)
+    requirements, "compile_step", lambda objective, *_: compiled_once(objective.config)
   )
 
 
@@ -87,8 +88,8 @@ def test_a_run_that_does_not_fit_is_not_tried(once, config_file, monkeypatch, ca
 def test_memory_that_is_gone_when_compiling_ends_the_forecast(
   config_file, monkeypatch, capsys
 ):
-  def fail(objective, mesh):
-    raise forecast.TooLargeError("too large")
+  def fail(*_):
+    raise fitting.TooLargeError("too large")
 
   monkeypatch.setattr(requirements, "compile_step", fail)
   assert cli.main(["doctor", f"--config={config_file}:finetune"]) == 1

@@ -9,16 +9,10 @@ from training.tiny import finetune_config, pretrain_config
 from mixit_jax.devices.memory import device_bytes
 from mixit_jax.devices.mesh import make_mesh, put_batch
 from mixit_jax.doctor import forecast
-from mixit_jax.doctor.forecast import (
-  Memory,
-  TooLargeError,
-  Work,
-  compile_step,
-  remedy,
-  shortened,
-)
+from mixit_jax.doctor.forecast import Memory, Work, compile_step, shortened
 from mixit_jax.separator.costs import step_flops
 from mixit_jax.training.config import MeshConfig
+from mixit_jax.training.fitting import TooLargeError, remedy
 from mixit_jax.training.initialize import initial_state, state_layout
 from mixit_jax.training.objectives import make_objective
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from mixit_jax.inference.model import load
 from mixit_jax.lock import FolderLock
 from mixit_jax.weights import provenance
 from mixit_jax.weights.folder import flatten_params
-from mixit_jax.weights.runs import read_weights
+from mixit_jax.weights.runs import choose_steps, read_weights
 
 FORMATS = ("safetensors", "orbax", "torch")
 
@@ -146,17 +147,39 @@ def test_a_failed_export_leaves_nothing(finetuned, tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
+def truncated(content):
+  return content[:20]
+
+
+def flipped(content):
+  place = 3 * len(content) // 4
+  return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [truncated, flipped])
 @pytest.mark.parametrize("tensor_format", FORMATS)
-def test_damaged_tensors_are_named(finetuned, tmp_path, tensor_format):
+def test_damaged_tensors_are_named(finetuned, tmp_path, tensor_format, damage):
   skip_without_torch(tensor_format)
   out = tmp_path / "model"
   export(finetuned, out, tensor_format=tensor_format)
-  for file in out.rglob("*"):
-    if file.is_file() and file.name not in ("README.md", "config.json"):
-      file.write_bytes(file.read_bytes()[:20])
+  tensors = [p for p in out.rglob("*") if p.name not in ("README.md", "config.json")]
+  file = max(filter(Path.is_file, tensors), key=lambda p: p.stat().st_size)
+  file.write_bytes(damage(file.read_bytes()))
   with pytest.raises(UserError, match=r"model\.(safetensors|orbax|pth)") as info:
     load(out)
   assert "\n" not in str(info.value)
+
+
+def test_a_checkpoint_that_is_not_what_was_saved_is_named(finetuned, tmp_path):
+  run = shutil.copytree(finetuned, tmp_path / "run")
+  (step,) = choose_steps(run, "latest")
+  file = run / f"checkpoints/{step}/meta/metadata"
+  meta = json.loads(file.read_text())
+  name = ".params['decoder']['norm']['gain']"
+  meta["checksums"][name] ^= 1
+  file.write_text(json.dumps(meta))
+  with pytest.raises(UserError, match=rf"{step} is damaged .*not what was saved"):
+    load(run, "latest")
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,26 @@
 """Files in, stems out: streams, names, failures, formats."""
 
 import contextlib
+import io
+import resource
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 import soundfile
+from jax.sharding import NamedSharding, PartitionSpec
 from training.tiny import MODEL
 
-from mixit_jax.audio.files import decode, write_audio
+from mixit_jax.audio.files import decode, resample, write_audio
+from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.errors import UserError
 from mixit_jax.inference.estimates import Member
 from mixit_jax.inference.model import Model
+from mixit_jax.inference.report import TerminalReport
 from mixit_jax.inference.request import Request
 from mixit_jax.inference.separate import separate_files
 from mixit_jax.weights.folder import Weights
@@ -35,23 +43,26 @@ class Report:
 
 
 class Halves(Model):
-  """A model whose two outputs are half of the mixture each: they sum to it."""
+  """A model whose two outputs are shares of the mixture, halves: they sum to it."""
 
-  def __init__(self, *arguments, rate=RATE, **options):
+  def __init__(self, *arguments, devices=1, shares=(0.5, 0.5), **options):
     config = SimpleNamespace(
-      sample_rate=rate, num_channels=2, num_sources=2, n_fft=64, settled=lambda _: MODEL
+      sample_rate=RATE, num_channels=2, num_sources=2, n_fft=64, settled=lambda _: MODEL
     )
     weights = Weights(config, {}, ("left", "right"))
     super().__init__(weights, *arguments, **options)
+    self._mesh = local_mesh(devices)
+    self._shares = np.array(shares, np.float32)[:, None, None]
 
   @property
   def separate_chunks(self):
-    return lambda chunks: np.stack([chunks, chunks], 1) / np.float32(2)
+    layout = NamedSharding(self._mesh, PartitionSpec(self._mesh.axis_names))
+    return lambda chunks: jax.device_put(chunks[:, None] * self._shares, layout)
 
 
-def separate(inputs, out, model=None, report=None, **request):
+def separate(inputs, out, model=None, report=None, members=None, **request):
   report = report or Report()
-  members = [Member(model or Halves(0.1, 0.05), 1.0)]
+  members = members or [Member(model or Halves(0.1, 0.05), 1.0)]
   return separate_files(
     members, list(map(Path, inputs)), out, Request(**request), report
   )
@@ -65,35 +76,106 @@ def noise(length, channels=2):
 CHUNK = 4410
 
 
-@pytest.mark.parametrize("length", [1, CHUNK - 1, CHUNK, CHUNK + 1, 10_007, 31_234])
+RANDOM = int(np.random.default_rng().integers(2, 40_000))
+LENGTHS = (1, CHUNK - 1, CHUNK, CHUNK + 1, RANDOM)
+
+
 @pytest.mark.parametrize("window", ["mean", "triangle", "hann"])
-@pytest.mark.parametrize(("batch", "channels"), [(None, 2), (3, 1)])
-def test_an_identity_returns_its_input(tmp_path, length, window, batch, channels):
-  song = noise(length, channels)
-  write_audio(tmp_path / "song.wav", song, RATE)
-  model = Halves(0.1, 0.03, batch, window=window)
-  separate([tmp_path / "song.wav"], tmp_path / "out", model, shifts=2)
-  for stem in ("left", "right"):
-    found, rate = decode(tmp_path / f"out/song/{stem}.wav")
-    assert rate == RATE
-    np.testing.assert_allclose(2 * found, song, atol=1e-6)
+@pytest.mark.parametrize(
+  ("devices", "batch", "channels"), [(1, None, 2), (1, 3, 1), (8, 2, 2)]
+)
+def test_an_identity_returns_its_input(tmp_path, window, devices, batch, channels):
+  songs = {f"{length}.wav": noise(length, channels) for length in LENGTHS}
+  for name, song in songs.items():
+    write_audio(tmp_path / "in" / name, song, RATE)
+  model = Halves(0.1, 0.03, batch, devices=devices, window=window)
+  assert not separate([tmp_path / "in"], tmp_path / "out", model, shifts=2).failures
+  for name, song in songs.items():
+    for stem in ("left", "right"):
+      found, rate = decode(tmp_path / "out" / Path(name).stem / f"{stem}.wav")
+      assert rate == RATE
+      np.testing.assert_allclose(2 * found, song, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("rate", [8000, 22_050, 48_000, 96_000])
-@pytest.mark.parametrize("length", [1, 12_345])
-def test_other_rates_come_back_aligned(tmp_path, rate, length):
-  # Within the band that both rates hold; the ends are filtered by both resamplers.
-  time = np.arange(length) / rate
-  song = (
-    0.5 * np.sin(2 * np.pi * 440 * time) * np.sin(np.pi * time * rate / length) ** 2
-  )
-  song = np.stack([song, song]).astype(np.float32)
-  write_audio(tmp_path / "song.wav", song, rate)
-  separate([tmp_path / "song.wav"], tmp_path / "out")
-  found, found_rate = decode(tmp_path / "out/song/left.wav")
-  assert found_rate == rate
-  assert found.shape == song.shape
-  np.testing.assert_allclose(2 * found, song, atol=1e-4)
+def test_at_other_rates_only_resampling_changes_the_input(tmp_path, rate):
+  songs = {f"{length}.wav": noise(length) for length in LENGTHS}
+  # A tone that fades in and out, within the band that both rates hold.
+  place = np.arange(20_000)
+  tone = 0.5 * np.sin(2 * np.pi * 440 / rate * place) * np.hanning(20_000)
+  songs["tone.wav"] = np.stack([tone, tone]).astype(np.float32)
+  for name, song in songs.items():
+    write_audio(tmp_path / "in" / name, song, rate)
+  for kind in ("input", "model"):
+    out = tmp_path / kind
+    assert not separate([tmp_path / "in"], out, rate=kind).failures
+    for name, song in songs.items():
+      found, found_rate = decode(out / Path(name).stem / "left.wav")
+      expected = resample(song, rate, RATE)
+      if kind == "input":
+        expected = resample(expected, RATE, rate)[:, : song.shape[1]]
+        missing = song.shape[1] - expected.shape[1]
+        expected = np.pad(expected, ((0, 0), (0, missing)))
+      assert found_rate == (rate if kind == "input" else RATE)
+      assert found.shape == expected.shape
+      np.testing.assert_allclose(2 * found, expected, atol=1e-6, err_msg=name)
+      if name == "tone.wav" and kind == "input":
+        # Its own error: below -80 dB, and not a fraction of a sample late.
+        np.testing.assert_allclose(2 * found, song, atol=1e-4)
+
+
+def test_several_models_are_averaged_by_their_shares(tmp_path):
+  song = noise(9000)
+  write_audio(tmp_path / "song.wav", song, RATE)
+  models = [Halves(0.1, 0.05, shares=shares) for shares in ((1, 0), (0, 1))]
+  members = [
+    Member(model, weight) for model, weight in zip(models, (1, 3), strict=True)
+  ]
+  separate([tmp_path / "song.wav"], tmp_path / "out", members=members)
+  for stem, share in (("left", 0.25), ("right", 0.75)):
+    found, _ = decode(tmp_path / f"out/song/{stem}.wav")
+    np.testing.assert_allclose(found, share * song, atol=1e-6)
+  other = Halves(0.1, 0.05)
+  other.weights = Weights(other.config, {}, ("right", "left"))
+  with pytest.raises(UserError, match="--also: its outputs are right, left"):
+    separate(
+      [tmp_path / "song.wav"], tmp_path / "x", members=[members[0], Member(other, 1)]
+    )
+
+
+def test_standard_input_is_separated_as_a_file(tmp_path, monkeypatch):
+  song = noise(9000)
+  write_audio(tmp_path / "song.flac", song, RATE)
+  content = (tmp_path / "song.flac").read_bytes()
+  for name, data in (("good", content), ("bad", content[:100]), ("empty", b"")):
+    stdin = SimpleNamespace(buffer=io.BytesIO(data))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    outcome = separate(["-"], tmp_path / name)
+    if name == "good":
+      found, _ = decode(tmp_path / "good/stdin/left.wav")
+      np.testing.assert_allclose(2 * found, song, atol=1e-6)
+    else:
+      (line,) = outcome.failures
+      assert line.startswith("standard input: ")
+
+
+@pytest.mark.parametrize("peaks", ["keep", "scale"])  # the latter spools
+def test_a_file_that_cannot_grow_ends_one_recording(tmp_path, peaks):
+  for name, length in (("long", 90_000), ("short", 900)):
+    write_audio(tmp_path / f"{name}.wav", noise(length), RATE)
+  inputs = [tmp_path / "long.wav", tmp_path / "short.wav"]
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+  try:
+    outcome = separate(inputs, tmp_path / "out", peaks=peaks)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert outcome.folders == [tmp_path / "out/short"]
+  (line,) = outcome.failures
+  assert "long" in line
+  assert "\n" not in line
+  left = [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()]
+  assert sorted(left) == ["left.wav", "right.wav"]
 
 
 def test_results_are_sums_of_mixture_and_outputs(tmp_path):
@@ -188,6 +270,25 @@ def test_an_unwritable_destination_is_known_first(tmp_path):
 
 
 @pytest.mark.parametrize(
+  ("quiet", "terminal"), [(False, True), (False, False), (True, True)]
+)
+def test_a_bar_within_a_recording_shows_the_time_left(quiet, terminal, monkeypatch):
+  stream = io.StringIO()
+  stream.isatty = lambda: terminal
+  monkeypatch.setattr(sys, "stderr", stream)
+  with TerminalReport(quiet).progress("music/song.wav", 60.0) as advance:
+    advance(15.0)
+    time.sleep(0.2)  # bars are drawn ten times a second
+    advance(15.0)
+  shown = stream.getvalue()
+  if terminal and not quiet:
+    assert "song.wav:  50% |" in shown
+    assert " left" in shown
+  else:
+    assert not shown
+
+
+@pytest.mark.parametrize(
   ("options", "peak", "words"),
   [
     ({}, 1.5, "kept"),
@@ -226,19 +327,23 @@ def test_equal_input_gives_equal_bytes_and_tags(tmp_path, name, monkeypatch):
     found.append(file.read_bytes())
     assert decode(file)[0].shape == (2, RATE)
     assert soundfile.SoundFile(file).title == "Ein Stück"
-    import time
-
     time.sleep(1.1)  # the encoders' stamps count seconds
   assert found[0] == found[1]
 
 
 def test_more_channels_are_refused_or_mixed_down(tmp_path):
-  write_audio(tmp_path / "six.wav", noise(500, 6), RATE)
+  song = noise(500, 6)
+  write_audio(tmp_path / "six.wav", song, RATE)
   outcome = separate([tmp_path / "six.wav"], tmp_path / "out")
   assert "6 channels" in outcome.failures[0]
   assert "--downmix" in outcome.failures[0]
   assert not separate([tmp_path / "six.wav"], tmp_path / "out", downmix=True).failures
-  assert decode(tmp_path / "out/six/left.wav")[0].shape == (2, 500)
+  # Front, center and back (ITU-R BS.775), no low frequencies; no louder than before.
+  front, center, _, back = np.split(song, (2, 3, 4))
+  side = np.sqrt(0.5)
+  expected = (front + side * center + side * back) / (1 + 2 * side)
+  found, _ = decode(tmp_path / "out/six/left.wav")
+  np.testing.assert_allclose(2 * found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -268,3 +373,10 @@ def test_broken_files_give_audio_or_one_line(realdata, tmp_path):
   assert len(outcome.folders) + len(outcome.failures) == len(files)
   assert len(outcome.folders) > 20
   assert all("\n" not in line for line in report.warned)
+  for file in files:
+    named = [line for line in outcome.failures if line.startswith(f"{file}: ")]
+    assert len(named) == (file.stem not in {folder.name for folder in outcome.folders})
+  for folder in outcome.folders:
+    audio, _ = decode(folder / "left.wav")
+    assert audio.size
+    assert np.isfinite(audio).all()

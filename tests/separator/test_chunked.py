@@ -60,22 +60,36 @@ def test_identity_model_returns_the_recording(length, chunk, hop, batch):
   np.testing.assert_allclose(found, identity(mixture[None])[0], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(("chunk", "hop"), [(10, 5), (10, 10), (10, 3)])
-def test_overlaps_are_means_of_the_chunks_that_cover_a_sample(chunk, hop):
+@pytest.mark.parametrize(("chunk", "hop"), [(10, 5), (10, 10), (10, 3), (9, 4)])
+@pytest.mark.parametrize(
+  ("window", "weights"),
+  [
+    ("mean", np.ones),
+    # At the middles of the samples, so that none is zero.
+    ("triangle", lambda chunk: np.bartlett(2 * chunk + 1)[1::2]),
+    ("hann", lambda chunk: np.hanning(2 * chunk + 1)[1::2]),
+  ],
+)
+def test_overlaps_are_means_of_the_chunks_that_cover_a_sample(
+  chunk, hop, window, weights
+):
   length, call = 34, iter(range(100))
 
   def numbered(chunks):
     return np.full((1, 1, *chunks.shape[1:]), next(call), np.float32)
 
-  found = separate_long(numbered, np.ones((1, length)), chunk, hop)[0, 0]
+  mixture = np.ones((1, length))
+  found = separate_long(numbered, mixture, chunk, hop, window=window)[0, 0]
   starts = [0]
   while starts[-1] + chunk < length:
     starts.append(starts[-1] + hop)
-  expected = [
-    np.mean([i for i, start in enumerate(starts) if start <= t < start + chunk])
-    for t in range(length)
-  ]
-  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  weight = weights(chunk)
+  expected = []
+  for t in range(length):
+    covers = [i for i, start in enumerate(starts) if start <= t < start + chunk]
+    shares = [weight[t - starts[i]] for i in covers]
+    expected.append(np.average(covers, weights=shares))
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_every_call_has_the_same_shape_and_the_last_chunk_ends_in_zeros():

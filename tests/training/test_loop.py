@@ -230,9 +230,18 @@ def test_the_last_step_is_saved_before_a_run_dies(music, tmp_path, monkeypatch, 
   assert runs.checkpoint_steps(tmp_path) == [3]
 
 
-def test_a_state_that_a_failed_step_has_taken_is_not_saved(
-  music, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+  ("message", "taken", "error", "words"),
+  [
+    ("RESOURCE_EXHAUSTED: Out of\nmemory", False, UserError, "try model.remat=block "),
+    ("RESOURCE_EXHAUSTED: Out of\nmemory", True, UserError, "try model.remat=block "),
+    ("INTERNAL: no luck", False, jax.errors.JaxRuntimeError, "INTERNAL"),
+  ],
+)
+def test_memory_that_runs_out_is_one_line_with_what_to_change(
+  music, tmp_path, monkeypatch, message, taken, error, words
 ):
+  """While the step is compiled, or when it has taken the state, which is not saved."""
   from mixit_jax.training import loop
 
   make = loop.jit_train_step
@@ -241,12 +250,14 @@ def test_a_state_that_a_failed_step_has_taken_is_not_saved(
     step = make(*args)
 
     def run(state, batch):
-      step(state, batch)
-      raise RuntimeError("RESOURCE_EXHAUSTED")
+      if taken:
+        step(state, batch)
+      raise jax.errors.JaxRuntimeError(message)
 
     return run
 
   monkeypatch.setattr(loop, "jit_train_step", failing)
-  with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+  with pytest.raises(error, match=words) as caught:
     train(pretrain_config(music), tmp_path)
+  assert "\n" not in str(caught.value)
   assert runs.checkpoint_steps(tmp_path) == []

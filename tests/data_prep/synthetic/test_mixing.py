@@ -86,8 +86,8 @@ def test_the_sample_rate_changes_nothing_of_the_music(songs):
 
 def test_notes_sound_when_and_as_loud_as_they_are_written():
   notes = [Note(0.1, 0.0, 0, 1.0, "rim"), Note(0.75, 0.0, 0, 0.5, "rim")]
-  part = Part("drums", INSTRUMENTS["drums"]["kit"], 0, notes)
-  sound = play(part, TIMBRE, 7000)
+  part = Part("drums", "kit", 0, notes)
+  sound = play(part, INSTRUMENTS["drums"]["kit"], TIMBRE, 7000)
   first, second = sound[:, 800:1400], sound[:, 6000:6600]
   assert not sound[:, :800].any()
   assert np.abs(first).max() > 0.1
@@ -95,8 +95,8 @@ def test_notes_sound_when_and_as_loud_as_they_are_written():
 
 
 def test_notes_are_cut_at_the_end_of_the_song():
-  part = Part("drums", INSTRUMENTS["drums"]["kit"], 0, [Note(0.1, 0, 0, 1, "crash")])
-  sound = play(part, TIMBRE, 1000)
+  part = Part("drums", "kit", 0, [Note(0.1, 0, 0, 1, "crash")])
+  sound = play(part, INSTRUMENTS["drums"]["kit"], TIMBRE, 1000)
   assert sound.shape == (2, 1000)
   assert sound[:, -50:].any()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixit_jax.devices.mesh import make_mesh, state_sharding
-from mixit_jax.training.checksums import checksums
+from mixit_jax.weights.checksums import checksums
 
 TREE = {
   "matrix": np.random.default_rng(0).standard_normal((256, 128)).astype(np.float32),

@@ -1,0 +1,1 @@
+"""Real recordings under open licenses, from packages of Debian."""

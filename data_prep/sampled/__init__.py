@@ -1,0 +1,1 @@
+"""Songs on sampled instruments: synthetic scores, rendered by FluidSynth."""
