@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mixit_jax.audio.files import AudioError
+from data_prep.tracks import Unusable
 
 MAX_CRASHES = 3
+DIED = "process died"
 
 
 class CrashLog:
@@ -34,11 +35,12 @@ class CrashLog:
     """Note that the track is open until the block ends, with or without an error.
 
     Raises:
-      AudioError: processes died at this track too often; the block is not run.
+      Unusable: processes died at this track too often; the block is not run.
     """
     crashes = self._counts.get(track, 0)
     if crashes >= MAX_CRASHES:
-      raise AudioError(track, f"the process died {crashes} times while it was open")
+      reason = f"the process died {crashes} times while it was open"
+      raise Unusable(track, DIED, reason)
     self._counts[track] = crashes + 1
     self._save()
     try:

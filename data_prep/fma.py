@@ -8,8 +8,10 @@ is dropped. With --metadata the split is that of FMA, and files that are mono or
 the sample rate are left out, as in the paper. Without, the split follows from a hash
 of the paths, and mono files and all sample rates are accepted; --accept changes this.
 
-A broken file never stops the preparation: manifest.json lists what was left out, and
-why. After an interruption the same command resumes the preparation.
+Nothing is lost in silence: manifest.json lists every file that was left out, and why,
+and every file that is used in part. After an interruption the same command resumes. On
+a folder with new, changed, repaired or fewer files it prepares just those: the result
+is the same, bit for bit, as that of preparing the folder at once.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from data_prep.collection import Collection, collect_any, collect_fma
 from data_prep.command import (
   INTERRUPTED,
   add_workers_flag,
@@ -24,19 +27,21 @@ from data_prep.command import (
   positive_int,
   share,
 )
-from data_prep.crashes import MAX_CRASHES
-from data_prep.fma_metadata import SUBSETS, read_tracks
-from data_prep.preparation import claim_folder, fingerprint, run_jobs
-from data_prep.segments import NUM_CHANNELS, Cut, MusicShard
-from data_prep.shards import collect, place_tracks, printable, tracks_per_shard
-from data_prep.splits import Splits, split_by_hash, split_by_metadata
-from mixit_jax.audio.files import find_audio
+from data_prep.cutting import Rules
+from data_prep.fma_metadata import LICENSES, SUBSETS
+from data_prep.growth import grow
+from data_prep.plan import Plan, deal
+from data_prep.preparation import claim_folder
+from data_prep.segments import NUM_CHANNELS, Cut
 from mixit_jax.console import expand_home, run_command
-from mixit_jax.data.manifest import Manifest, SkippedFile
+from mixit_jax.data.manifest import Manifest
 from mixit_jax.errors import UserError
+from mixit_jax.lock import FolderLock
 
 SOURCE = "mixture"
 VALID_SHARE = 0.05
+# Of the layout of a prepared folder: of how tracks are dealt out to shards.
+_LAYOUT = 2
 
 
 def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -72,125 +77,216 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag(
     "--tracks-per-shard",
     type=positive_int,
-    help="(default: a 16th of the tracks, 100 at most)",
+    help="on average and at most (default: a 16th of the tracks, 100 at most)",
+  )
+  flag(
+    "--damaged",
+    choices=("use", "refuse"),
+    default="use",
+    help="what to do with files that are shorter than they announce, or have a hole:"
+    " use them up to there, or leave them out; the manifest tells either way"
+    " (%(default)s)",
+  )
+  flag(
+    "--duplicates",
+    choices=("keep", "apart", "drop"),
+    default="apart",
+    help="what to do with files that hold the same audio: keep all; keep those out of"
+    " validation and test that are elsewhere as well; or use one of each (%(default)s)",
+  )
+  flag(
+    "--license",
+    type=_licenses,
+    default=frozenset(),
+    metavar="NAME,NAME",
+    help=f"licenses of FMA to take, of {', '.join(LICENSES)} (all)",
+  )
+  flag(
+    "--group-by",
+    choices=("track", "folder", "album", "artist"),
+    default="track",
+    help="what is never in two splits; without --metadata the folder of a file stands"
+    " for album and artist (%(default)s)",
+  )
+  flag(
+    "--verify",
+    action="store_true",
+    help="compare the content of all files with what was prepared, not only size and"
+    " time of the last change",
+  )
+  flag(
+    "--retry-skipped",
+    action="store_true",
+    help="try again what was left out earlier; files that no decoder could read are"
+    " tried again anyway where there is another one",
+  )
+  flag(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="use the workers of a Dask cluster, such as tcp://10.0.0.1:8786; all must see"
+    " --audio and --out under the same paths",
   )
   add_workers_flag(parser)
   flags = parser.parse_args(expand_home(arguments))
   if flags.metadata and (flags.valid_share is not None or flags.test_share is not None):
     parser.error("--valid-share and --test-share: with --metadata FMA's split is used")
-  if flags.subset and not flags.metadata:
-    parser.error("--subset: needs --metadata")
+  for name in ("subset", "license"):
+    if getattr(flags, name) and not flags.metadata:
+      parser.error(f"--{name}: needs --metadata")
   if (flags.valid_share or 0) + (flags.test_share or 0) >= 1:
     parser.error("--valid-share and --test-share: nothing would be left for training")
   return flags
+
+
+def _licenses(text: str) -> frozenset[str]:
+  """Read the flag --license."""
+  names = frozenset(name.strip().lower() for name in text.split(","))
+  if unknown := names - frozenset(LICENSES):
+    raise argparse.ArgumentTypeError(
+      f"expected some of {', '.join(LICENSES)}, found {', '.join(sorted(unknown))!r}"
+    )
+  return names
 
 
 def main(arguments: list[str] | None = None) -> None:
   """Prepare a folder of music.
 
   Raises:
-    UserError: there is no music, none of it can be used, or the output folder was made
-      in another way.
+    UserError: there is no music, none of it can be used, the output folder was made
+      in another way, or another process prepares it.
   """
   flags = parse_flags(arguments)
-  found = [path.relative_to(flags.audio).as_posix() for path in find_audio(flags.audio)]
-  splits, unknown = _split(flags, found)
-  tracks = [track for split in splits.values() for track in split]
-  per_shard = flags.tracks_per_shard or tracks_per_shard(len(tracks))
   strict = (flags.accept or ("paper" if flags.metadata else "any")) == "paper"
   cut = Cut(flags.sample_rate, flags.seconds, flags.hop, flags.codec)
-  claim_folder(flags.out, "data_prep.fma", _settings(flags, splits, per_shard, strict))
-  jobs = [
-    MusicShard(place, flags.audio, members, cut, strict)
-    for split in splits
-    for place, members in place_tracks(
-      flags.out, SOURCE, split, splits[split], per_shard
+  rules = Rules(cut, strict, flags.damaged)
+  if not flags.audio.is_dir():  # before --out is created
+    raise UserError(f"{flags.audio}: expected a folder of audio files, found none")
+  with FolderLock(flags.out):
+    collection = _collect(flags)
+    claim_folder(flags.out, "data_prep.fma", _settings(flags, rules))
+    shards = {
+      place: members
+      for split, tracks in collection.tracks.items()
+      for place, members in deal(
+        flags.out, SOURCE, split, tracks, flags.tracks_per_shard
+      ).items()
+    }
+    plan = Plan(flags.out, SOURCE, flags.audio, rules, shards)
+    result = grow(
+      plan,
+      duplicates=flags.duplicates,
+      verify=flags.verify,
+      retry=flags.retry_skipped,
+      workers=flags.workers,
+      scheduler=flags.scheduler,
     )
-  ]
-  finished = run_jobs(flags.out, jobs, flags.workers, "shards", MAX_CRASHES * per_shard)
-  if finished:
-    print(f"{flags.out}: {finished} of {len(jobs)} shards were already finished")
-  shards, skipped = collect(job.place for job in jobs)
-  skipped += [
-    SkippedFile(file=printable(track), reason="is not in tracks.csv")
-    for track in unknown
-  ]
-  if not shards:
-    raise UserError(
-      f"{flags.audio}: yields no segment; all {len(skipped)} files were left out, such"
-      f" as {skipped[0]['file']}: {skipped[0]['reason']}"
+    skipped = collection.skipped + result.skipped
+    if not result.splits:
+      raise UserError(
+        f"{flags.audio}: yields no segment; all {len(skipped)} files were left out,"
+        f" such as {skipped[-1]['file']}: {skipped[-1]['reason']}"
+      )
+    manifest = Manifest(
+      kind="fma",
+      sample_rate=cut.sample_rate,
+      seconds=cut.seconds,
+      hop_seconds=cut.hop,
+      num_channels=NUM_CHANNELS,
+      codec=cut.codec,
+      splits=result.splits,
+      skipped=skipped,
+      content=result.content,
+      notes=result.notes,
+      provenance=result.provenance(
+        _source_name(flags), collection.licenses, collection.left_out
+      ),
     )
-  manifest = Manifest(
-    kind="fma",
-    sample_rate=cut.sample_rate,
-    seconds=cut.seconds,
-    hop_seconds=cut.hop,
-    num_channels=NUM_CHANNELS,
-    codec=cut.codec,
-    splits=shards,
-    skipped=skipped,
-  )
-  manifest.save(flags.out)
-  _summarize(flags.out, manifest, len(tracks) + len(unknown))
-  _warn(manifest, splits, flags.valid_share)
+    manifest.save(flags.out)
+  _summarize(flags.out, manifest, collection.found)
+  _warn(manifest, collection, flags.valid_share)
 
 
-def _split(flags: argparse.Namespace, found: list[str]) -> tuple[Splits, list[str]]:
-  """Return the tracks by split, and the files that the metadata does not know."""
+def _collect(flags: argparse.Namespace) -> Collection:
   if not flags.metadata:
     valid = VALID_SHARE if flags.valid_share is None else flags.valid_share
-    return split_by_hash(found, valid, flags.test_share or 0.0), []
-  subset = flags.subset or SUBSETS[-1]
-  splits, unknown = split_by_metadata(found, read_tracks(flags.metadata), subset)
-  if not splits:
-    raise UserError(
-      f"{flags.audio}: none of its {len(found)} audio files is a track of the subset"
-      f" {subset!r} in {flags.metadata}; expected names such as 000/000002.mp3"
-    )
-  return splits, unknown
+    return collect_any(flags.audio, valid, flags.test_share or 0.0, flags.group_by)
+  return collect_fma(
+    flags.audio,
+    flags.metadata,
+    flags.subset or SUBSETS[-1],
+    flags.license,
+    flags.group_by,
+  )
 
 
-def _settings(
-  flags: argparse.Namespace, splits: Splits, per_shard: int, strict: bool
-) -> dict[str, Any]:
-  """Return all settings that determine the shards."""
+def _source_name(flags: argparse.Namespace) -> str:
+  if flags.metadata:
+    return f"FMA, subset {flags.subset or SUBSETS[-1]}"
+  return str(flags.audio.resolve().name)
+
+
+def _settings(flags: argparse.Namespace, rules: Rules) -> dict[str, Any]:
+  """Return all settings that determine the shards of given files."""
+  cut = rules.cut
   return {
-    "sample_rate": flags.sample_rate,
-    "seconds": flags.seconds,
-    "hop": flags.hop,
-    "codec": flags.codec,
-    "accept": "paper" if strict else "any",
-    "tracks_per_shard": per_shard,
-    "tracks": {split: len(tracks) for split, tracks in splits.items()},
-    "track_list": fingerprint(
-      f"{split} {track}" for split, tracks in splits.items() for track in tracks
-    ),
+    "layout": _LAYOUT,
+    "sample_rate": cut.sample_rate,
+    "seconds": cut.seconds,
+    "hop": cut.hop,
+    "codec": cut.codec,
+    "accept": "paper" if rules.strict else "any",
+    "damaged": rules.damaged,
+    "duplicates": flags.duplicates,
+    "tracks_per_shard": flags.tracks_per_shard,
+    "split": "metadata"
+    if flags.metadata
+    else [
+      VALID_SHARE if flags.valid_share is None else flags.valid_share,
+      flags.test_share or 0.0,
+    ],
+    "subset": flags.subset or SUBSETS[-1] if flags.metadata else None,
+    "license": sorted(flags.license),
+    "group_by": flags.group_by,
   }
 
 
 def _summarize(out: Path, manifest: Manifest, num_files: int) -> None:
-  """Say in one line what was made."""
+  """Say in a few lines what was made."""
   counts = {
     split: sum(entry["records"] for entry in sources[SOURCE])
     for split, sources in manifest.splits.items()
   }
-  listed = ", ".join(f"{split} {count}" for split, count in counts.items())
+  listed = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+  provenance = manifest.provenance
   print(
-    f"{out}: {sum(counts.values())} segments of {manifest.seconds:g} s ({listed});"
-    f" {len(manifest.skipped)} of {num_files} files left out"
-    + (f", see {out / 'manifest.json'}" if manifest.skipped else "")
+    f"{out}: {sum(counts.values()):,} segments of {manifest.seconds:g} s ({listed}) of"
+    f" {provenance['files']:,} files, {provenance['hours']:,.1f} h; {num_files:,} audio"
+    " files found"
   )
+  see = f"see {out / 'manifest.json'}"
+  if left_out := provenance["left_out"]:
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in left_out.items())
+    print(f"{out}: left out: {kinds}; {see}")
+  if (cut_short := provenance["cut_short"])["files"]:
+    print(
+      f"{out}: {cut_short['files']:,} damaged files are used in part,"
+      f" {cut_short['seconds_lost']:,.1f} s are lost; {see}"
+    )
+  for note in manifest.notes:
+    if note["reason"].startswith("warning: "):
+      print(f"{note['reason']} ({note['file']})", file=sys.stderr)
 
 
-def _warn(manifest: Manifest, splits: Splits, valid_share: float | None) -> None:
+def _warn(
+  manifest: Manifest, collection: Collection, valid_share: float | None
+) -> None:
   """Warn if no segment is left for training or for validation."""
   for split, use in (("train", "for training"), ("valid", "for validation")):
     if split in manifest.splits or (split == "valid" and valid_share == 0):
       continue
+    tracks = collection.tracks.get(split)
     reason = (
-      f"its {len(splits[split])} track(s) yield none"
-      if split in splits
-      else "no track is left for it"
+      f"its {len(tracks)} track(s) yield none" if tracks else "no track is left for it"
     )
     print(f"warning: no segment {use}: {reason}", file=sys.stderr)
 

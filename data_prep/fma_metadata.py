@@ -11,6 +11,19 @@ from mixit_jax.errors import UserError
 SUBSETS = ("small", "medium", "large", "full")
 SPLITS = {"training": "train", "validation": "valid", "test": "test"}
 
+LICENSES = (
+  "cc0",
+  "public-domain",
+  "cc-by",
+  "cc-by-sa",
+  "cc-by-nd",
+  "cc-by-nc",
+  "cc-by-nc-sa",
+  "cc-by-nc-nd",
+  "other",
+  "unknown",
+)
+
 _LONGEST_FIELD = 1 << 24  # some biographies are longer than the csv module allows
 
 
@@ -21,10 +34,16 @@ class FmaTrack:
   Attributes:
     split: "train", "valid" or "test".
     subset: the smallest subset that contains it.
+    license: its license, as `license_code` names it.
+    artist: number of its artist; empty where the table has none.
+    album: number of its album; empty where the table has none.
   """
 
   split: str
   subset: str
+  license: str = "unknown"
+  artist: str = ""
+  album: str = ""
 
   def is_in(self, subset: str) -> bool:
     """Tell whether the track belongs to a subset."""
@@ -58,6 +77,33 @@ def read_tracks(metadata: Path) -> dict[int, FmaTrack]:
     csv.field_size_limit(limit)
 
 
+def license_code(text: str) -> str:
+  """Return the short name of a license that the table spells in many ways.
+
+  Args:
+    text: such as "Attribution-NonCommercial 3.0 International".
+
+  Returns:
+    one of `LICENSES`; versions and countries are dropped.
+  """
+  letters = "".join(letter for letter in text.lower() if letter.isalnum())
+  if not letters:
+    return "unknown"
+  if "cc0" in letters:
+    return "cc0"
+  if "publicdomain" in letters:
+    return "public-domain"
+  if "attribution" not in letters or "sampling" in letters:
+    return "other"
+  parts = [
+    part
+    for part, word in (("nc", "noncommercial"), ("nd", "noderiv"), ("sa", "sharealike"))
+    if word in letters
+  ]
+  code = "-".join(["cc-by", *parts])
+  return code if code in LICENSES else "other"
+
+
 def _parse(path: Path, rows: Iterator[list[str]]) -> dict[int, FmaTrack]:
   columns = list(zip(next(rows, []), next(rows, []), strict=False))
   try:
@@ -67,12 +113,23 @@ def _parse(path: Path, rows: Iterator[list[str]]) -> dict[int, FmaTrack]:
       f"{path}: expected columns (set, split) and (set, subset) in two rows of column"
       " names; is it the tracks.csv of FMA?"
     ) from None
+  places = {
+    name: columns.index(column)
+    for name, column in (
+      ("license", ("track", "license")),
+      ("artist", ("artist", "id")),
+      ("album", ("album", "id")),
+    )
+    if column in columns
+  }
   tracks = {}
   for row in rows:
     if not row or not row[0].isdigit():
       continue  # the row that names the index
     try:
-      track = FmaTrack(SPLITS[row[split]], row[subset])
+      more = {name: row[place] for name, place in places.items()}
+      more["license"] = license_code(more.get("license", ""))
+      track = FmaTrack(SPLITS[row[split]], row[subset], **more)
     except (KeyError, IndexError):
       track = None
     if track is None or track.subset not in SUBSETS:

@@ -91,6 +91,11 @@ def _compare(path: Path, wanted: dict[str, Any]) -> None:
   stored = read_json(path, remedy="delete it")
   if stored == json.loads(json.dumps(wanted)):
     return
+  if "layout" in wanted and stored.get("layout") != wanted["layout"]:
+    raise UserError(
+      f"{path.parent}: was prepared by another version of mixit_jax: it serves for"
+      " training, but cannot be continued; name another folder (--out)"
+    )
   differences = [
     f"{key} is {stored.get(key)!r} there, {wanted.get(key)!r} now"
     for key in {**stored, **wanted}

@@ -1,8 +1,7 @@
-"""Cut segments out of audio files: one job per shard, which any engine can run."""
+"""Cut segments out of audio, and the shards of stems."""
 
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 
 from data_prep.shards import ShardPlace, printable, read_report, write_tracks
 from data_prep.sums import read_sum
-from mixit_jax.audio.activity import active_segments, is_mostly_silent, segment_starts
-from mixit_jax.audio.files import AudioError, decode, resample
+from mixit_jax.audio.activity import active_segments
+from mixit_jax.audio.files import AudioError
+from mixit_jax.audio.quiet import silent
 from mixit_jax.data.records import Codec, Segment, encode_segment
 from mixit_jax.errors import UserError
 
@@ -50,91 +50,54 @@ class Cut:
     """Length of a segment in samples."""
     return round(self.seconds * self.sample_rate)
 
+  def record(self, track: str, audio: np.ndarray, start: int) -> bytes:
+    """Encode a segment [C, samples] that starts at a sample of a track."""
+    segment = Segment(audio, printable(track), start / self.sample_rate)
+    return encode_segment(segment, self.sample_rate, self.codec)
+
   def records(
     self, track: str, audio: np.ndarray, starts: list[int]
   ) -> Iterator[bytes]:
-    """Encode the segments of a track that start at the given samples."""
-    name = printable(track)
+    """Encode the segments of a track [C, L] that start at the given samples."""
     for start in starts:
-      segment = Segment(
-        audio[:, start : start + self.samples], name, start / self.sample_rate
-      )
-      yield encode_segment(segment, self.sample_rate, self.codec)
+      yield self.record(track, audio[:, start : start + self.samples], start)
 
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
   """Hide what C libraries print about broken files; the manifest says it briefly."""
   sys.stderr.flush()
-  kept = os.dup(2)
-  with Path(os.devnull).open("wb") as nowhere:
-    os.dup2(nowhere.fileno(), 2)
-  try:
+  with silent():
     yield
-  finally:
-    os.dup2(kept, 2)
-    os.close(kept)
 
 
-@dataclass(frozen=True)
-class MusicShard:
-  """A shard of unlabeled music.
+def segments_of(
+  blocks: Iterable[np.ndarray], samples: int, hop: int
+) -> Iterator[tuple[int, np.ndarray]]:
+  """Cut audio that comes in blocks; memory does not grow with its length.
 
-  Attributes:
-    place: where it belongs.
-    audio: folder of the tracks.
-    tracks: their paths in it.
-    cut: how segments are cut.
-    strict: whether to refuse mono files and low sample rates, as the paper does.
+  Args:
+    blocks: audio [C, l] in order.
+    samples: length of a segment.
+    hop: samples from one start to the next.
+
+  Yields:
+    first sample and audio [C, samples] of each segment that is whole.
   """
-
-  place: ShardPlace
-  audio: Path
-  tracks: tuple[str, ...]
-  cut: Cut
-  strict: bool
-
-  def is_finished(self) -> bool:
-    """Tell whether the shard is complete."""
-    return read_report(self.place) is not None
-
-  def run(self) -> None:
-    """Write the shard; see `shards.write_tracks`."""
-    write_tracks(self.place, self.tracks, self._cut_track)
-
-  def _cut_track(self, track: str) -> Iterator[bytes]:
-    with quiet_decoders():
-      audio, rate = decode(self.audio / track, name=track)
-    _check_format(track, len(audio), rate, self.cut.sample_rate, self.strict)
-    audio = resample(audio, rate, self.cut.sample_rate)
-    if len(audio) == 1:
-      audio = np.repeat(audio, NUM_CHANNELS, axis=0)
-    samples, rate = self.cut.samples, self.cut.sample_rate
-    starts = segment_starts(audio.shape[1], samples, round(self.cut.hop * rate))
-    if not starts:
-      raise AudioError(
-        track,
-        f"its {audio.shape[1] / rate:.2f} s are shorter than a segment of"
-        f" {self.cut.seconds:g} s",
-      )
-    kept = [s for s in starts if not is_mostly_silent(audio[:, s : s + samples], rate)]
-    if not kept:
-      raise AudioError(track, f"all of its {len(starts)} segments are mostly silent")
-    yield from self.cut.records(track, audio, kept)
-
-
-def _check_format(
-  track: str, channels: int, rate: int, least_rate: int, strict: bool
-) -> None:
-  """Raise an AudioError for a file with the wrong channels or too low a rate."""
-  allowed = (NUM_CHANNELS,) if strict else (1, NUM_CHANNELS)
-  if channels not in allowed:
-    wanted = "stereo" if strict else "mono or stereo"
-    raise AudioError(track, f"has {channels} channel(s), only {wanted} is accepted")
-  if strict and rate < least_rate:
-    raise AudioError(
-      track, f"has a sample rate of {rate} Hz, at least {least_rate} Hz is accepted"
-    )
+  parts: list[np.ndarray] = []
+  first = start = 0  # first sample of the parts, and of the next segment
+  held = 0
+  for block in blocks:
+    parts.append(block)
+    held += block.shape[1]
+    if first + held < start + samples:
+      continue
+    window = np.concatenate(parts, axis=1)
+    while start + samples <= first + held:
+      yield start, window[:, start - first : start - first + samples]
+      start += hop
+    passed = min(start - first, held)
+    parts, first, held = [window[:, passed:]], first + passed, held - passed
 
 
 @dataclass(frozen=True)

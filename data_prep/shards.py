@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from data_prep.crashes import CrashLog
+from data_prep.tracks import canonical
 from mixit_jax.audio.files import AudioError
 from mixit_jax.data.manifest import ShardEntry, SkippedFile
 from mixit_jax.data.records import write_shard
@@ -169,5 +170,8 @@ def collect(
 
 
 def printable(name: str) -> str:
-  """Return a name as text that can be stored: bytes that are not UTF-8 become "?"."""
-  return name.encode("utf-8", "replace").decode("utf-8")
+  """Return a name as text that can be stored: bytes that are not UTF-8 become "?".
+
+  It is in the Unicode form that does not depend on the file system.
+  """
+  return canonical(name.encode("utf-8", "replace").decode("utf-8"))

@@ -1,75 +1,71 @@
 """Which track is for training, validation and test."""
 
-import hashlib
-import os
-from collections.abc import Sequence
-from pathlib import PurePath
+from collections.abc import Callable, Mapping, Sequence
 
-from data_prep.fma_metadata import FmaTrack
+from data_prep.tracks import digest
 
-Splits = dict[str, list[str]]
+SPLITS = ("train", "valid", "test")
 
 # Mixtures of mixtures need two tracks; in sets smaller than this, one is enough.
 _TRACKS_FOR_TWO = 8
 
 
 def split_by_hash(
-  tracks: Sequence[str], valid_share: float, test_share: float = 0.0
-) -> Splits:
+  tracks: Sequence[str],
+  valid_share: float,
+  test_share: float = 0.0,
+  group: Callable[[str], str] = str,
+) -> dict[str, str]:
   """Split any music by a hash of the paths, the same way on every machine.
 
-  In the order of their hashes, the first tracks are for validation, the next ones for
-  test. Each share above 0 gets at least one track, or two in a set of eight or more, as
-  long as training keeps one.
+  A hash is a number from 0 to 1: below the first share a track is for validation, in
+  the next one for test. So tracks stay where they are when others come. Each share
+  above 0 gets at least one group of tracks, or two of eight or more, those of the
+  lowest hashes, as long as training keeps one.
 
   Args:
     tracks: paths relative to the folder of the music.
-    valid_share: share of the tracks for validation, rounded to whole tracks.
-    test_share: share of the tracks for test.
+    valid_share: share for validation.
+    test_share: share for test.
+    group: name of the group of a track, whose hash counts; groups are never divided.
 
   Returns:
-    tracks by split, each in the given order; splits without a track are left out.
+    the split of every track.
   """
-  ranked = sorted(tracks, key=_hash)
-  least = 2 if len(tracks) >= _TRACKS_FOR_TWO else 1
+  groups = {group(track) for track in tracks}
+  ranked = sorted(groups, key=digest)
+  least = 2 if len(groups) >= _TRACKS_FOR_TWO else 1
   chosen: dict[str, str] = {}
+  end = 0.0
   for split, share in (("valid", valid_share), ("test", test_share)):
     if share:
-      count = max(round(share * len(tracks)), least)
-      chosen |= dict.fromkeys(ranked[len(chosen) : -1][:count], split)
-  splits: Splits = {}
-  for split in ("train", "valid", "test"):
-    members = [track for track in tracks if chosen.get(track, "train") == split]
-    if members:
-      splits[split] = members
-  return splits
+      end += share
+      below = sum(_position(name) < end for name in ranked) - len(chosen)
+      members = ranked[len(chosen) : -1][: max(below, least)]
+      chosen |= dict.fromkeys(members, split)
+  return {track: chosen.get(group(track), "train") for track in tracks}
 
 
-def _hash(track: str) -> bytes:
-  """Return a hash of the path alone."""
-  return hashlib.sha256(os.fsencode(track)).digest()
+def keep_groups_together(
+  splits: Mapping[str, str], group: Callable[[str], str]
+) -> dict[str, str]:
+  """Move tracks so that no group is in two splits.
 
-
-def split_by_metadata(
-  tracks: Sequence[str], metadata: dict[int, FmaTrack], subset: str
-) -> tuple[Splits, list[str]]:
-  """Split FMA as its metadata says; files are named after their track numbers.
+  A group that is partly for training is for training as a whole, so that nothing is
+  validated or tested on artists or albums that were heard; else validation counts.
 
   Args:
-    tracks: paths relative to the folder of the music.
-    metadata: what is known of the tracks.
-    subset: subset to take.
-
-  Returns:
-    tracks of the subset by split, and the files that the metadata does not know.
+    splits: split of every track.
+    group: name of the group of a track; those without one stay where they are.
   """
-  splits: Splits = {}
-  unknown = []
-  for track in tracks:
-    number = PurePath(track).stem
-    known = metadata.get(int(number)) if number.isdecimal() else None
-    if known is None:
-      unknown.append(track)
-    elif known.is_in(subset):
-      splits.setdefault(known.split, []).append(track)
-  return {s: splits[s] for s in ("train", "valid", "test") if s in splits}, unknown
+  chosen: dict[str, str] = {}
+  for track, split in splits.items():
+    name = group(track)
+    chosen[name] = min(split, chosen.get(name, split), key=SPLITS.index)
+  chosen.pop("", None)
+  return {track: chosen.get(group(track), split) for track, split in splits.items()}
+
+
+def _position(name: str) -> float:
+  """Return the hash of a name as a number in [0, 1)."""
+  return int.from_bytes(digest(name)[:8]) / 2**64

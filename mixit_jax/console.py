@@ -143,7 +143,10 @@ def expand_home(arguments: Sequence[str] | None) -> list[str]:
     match = re.match(r"(--[^=]+=)?(?=~)", argument)
     if match is None:
       return argument
-    return match[0] + str(Path(argument[match.end() :]).expanduser())
+    try:
+      return match[0] + str(Path(argument[match.end() :]).expanduser())
+    except RuntimeError:  # there is no such home
+      return argument
 
   given = sys.argv[1:] if arguments is None else arguments
   return [expanded(argument) for argument in given]

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from mixit_jax.console import expand_home
+
 COMMAND = """
 import logging, sys
 from pathlib import Path
@@ -52,3 +54,8 @@ def test_the_command_goes_on_to_its_end(tmp_path, redirection, status, said):
   assert "Exception ignored" not in result.stderr
   if status:
     assert result.stderr.endswith("error: the output could not be written: disk full\n")
+
+
+def test_a_home_that_is_not_there_is_left_as_it_was_written():
+  """Such as in containers, for users without an entry."""
+  assert expand_home(["--out=~no-such-user/x"]) == ["--out=~no-such-user/x"]

@@ -24,13 +24,14 @@ NEEDED = {
 def test_what_is_wrong_with_a_library_is_said(library, broken, tmp_path, monkeypatch):
   for name in [name for name in sys.modules if name.split(".")[0] == library]:
     monkeypatch.delitem(sys.modules, name)
+  monkeypatch.delitem(sys.modules, "data_prep.cluster", raising=False)
   if broken:
     (tmp_path / f"{library}.py").write_text("raise ImportError('libx.so: not found')")
     monkeypatch.syspath_prepend(tmp_path)
   else:
     monkeypatch.setitem(sys.modules, library, None)
   file = tmp_path / "file.m4a"
-  file.write_bytes(b"nothing that is known")
+  file.write_bytes(b"\0nothing that is known")
   extra, use = NEEDED[library]
   with pytest.raises(UserError) as raised:
     use(file)

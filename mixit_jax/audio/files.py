@@ -3,14 +3,15 @@
 `decoding` decodes the files, `writing` writes them.
 """
 
-import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from mixit_jax.audio.decoding import AudioError, decode
+from mixit_jax.audio.faults import reason_of
 from mixit_jax.audio.resampling import resample
+from mixit_jax.audio.walk import Walk, walk
 from mixit_jax.audio.writing import write_audio
 from mixit_jax.errors import UserError
 
@@ -85,35 +86,26 @@ def read_audio(
   return np.repeat(audio, num_channels, axis=0) if len(audio) == 1 else audio
 
 
-def find_audio(
-  folder: Path,
-  suffixes: Collection[str] = AUDIO_SUFFIXES,
-  unreadable: Callable[[OSError], None] | None = None,
-) -> list[Path]:
+def find_audio(folder: Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> Walk:
   """Find the audio files in a folder and its subfolders, by their suffixes.
-
-  Hidden files and folders, such as the `._song.mp3` of some archives, are left out.
 
   Args:
     folder: folder to search.
     suffixes: of the files to find, in lower case.
-    unreadable: called with the error of each subfolder that cannot be read; by default
-      such folders are passed over.
 
   Returns:
-    paths in sorted order; at least one.
+    the files and what is absent, see `walk`; at least one of either.
 
   Raises:
-    UserError: the folder is missing or holds no audio file.
+    UserError: the folder is missing, cannot be read or holds no audio file.
   """
   folder = Path(folder)
   if not folder.is_dir():
     raise UserError(f"{folder}: expected a folder of audio files, found none")
-  found = []
-  for place, subfolders, names in os.walk(folder, onerror=unreadable):
-    subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-    paths = (Path(place, name) for name in names if not name.startswith("."))
-    found += [p for p in paths if p.suffix.lower() in suffixes and p.is_file()]
-  if not found:
+  try:
+    found = walk(folder, suffixes)
+  except OSError as error:
+    raise UserError(f"{folder}: cannot be read: {reason_of(error)}") from error
+  if not found.files and not found.absent:
     raise UserError(f"{folder}: holds no audio file (wav, flac, mp3, ogg, m4a, ...)")
-  return sorted(found)
+  return found

@@ -13,7 +13,7 @@ from mixit_jax.stems import MIXTURE, in_order
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
 # Keys that the first manifests do not have.
-_LATER_KEYS = {"stems"}
+_LATER_KEYS = {"content", "notes", "provenance", "stems"}
 
 
 class ShardEntry(TypedDict):
@@ -47,6 +47,10 @@ class Manifest:
       name of a stem).
     songs: whole songs by split, as folders relative to the manifest.
     skipped: files that were left out, and why.
+    content: hash over what was prepared; empty in older manifests.
+    notes: what should be known of files that were not left out.
+    provenance: what the set consists of: source, files, hours, licenses, and numbers of
+      files that were left out, by kind.
     stems: names of the stems in their order; empty for unlabeled music, and in sets
       that were prepared before it was noted.
     version: version of this format.
@@ -61,18 +65,24 @@ class Manifest:
   splits: dict[str, dict[str, list[ShardEntry]]]
   songs: dict[str, list[str]] = dataclasses.field(default_factory=dict)
   skipped: list[SkippedFile] = dataclasses.field(default_factory=list)
+  content: str = ""
+  notes: list[SkippedFile] = dataclasses.field(default_factory=list)
+  provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
   stems: list[str] = dataclasses.field(default_factory=list)
   version: int = VERSION
 
   @property
   def fingerprint(self) -> str:
-    """Hash over the format, the shard list and the counts: equal for equal data.
+    """Hash over format, shard list, counts and content: equal for equal data.
 
-    It ignores the place of the folder, and also songs, skipped files and the order of
-    the stems, on which no random draw of the pipelines depends.
+    It ignores the place of the folder, and also songs, skipped files, notes, provenance
+    and the order of the stems, on which no random draw of the pipelines depends.
     """
     content = dataclasses.asdict(self)
-    del content["songs"], content["skipped"], content["stems"]
+    for key in ("songs", "skipped", "notes", "provenance", "stems"):
+      del content[key]
+    if not self.content:  # as in older manifests
+      del content["content"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
   def shards(self, folder: Path, split: str, source: str) -> list[ShardEntry]:

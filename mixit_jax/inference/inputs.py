@@ -124,16 +124,9 @@ def _below(folder: Path, out: Path, problems: list[str]) -> list[Path]:
       " name another --out"
     )
 
-  def unreadable(error: OSError) -> None:
-    problems.append(f"{error.filename}: cannot be read: {reason_of(error)}")
-
-  before = len(problems)
-  try:
-    found = find_audio(folder, suffixes, unreadable)
-  except UserError:
-    if len(problems) > before:
-      return []
-    raise
+  walked = find_audio(folder, suffixes)
+  problems += [f"{absence.path}: {absence.reason}" for absence in walked.absent]
+  found = walked.files
   if target.is_relative_to(source):
     found = [file for file in found if not file.resolve().is_relative_to(target)]
   return found

@@ -113,6 +113,7 @@ def _set(config: Config, folder: Path, manifest: Manifest) -> dict[str, Any]:
       source: sum(shard["records"] for shard in shards)
       for source, shards in manifest.splits.get("train", {}).items()
     },
+    "provenance": manifest.provenance,
   }
 
 

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from mixit_jax.weights.folder import Weights, flatten_params
-from mixit_jax.weights.provenance import OBJECTIVES, data_sets, describe_data
+from mixit_jax.weights.provenance import (
+  OBJECTIVES,
+  composition,
+  data_sets,
+  describe_data,
+)
 
 _NOT_STATED = "not stated"
 
@@ -91,6 +96,7 @@ def model_card(weights: Weights, digests: Mapping[str, str]) -> str:
     "\n".join(
       f"- {_text(line)}" for line in ([data] if isinstance(data, str) else data)
     ),
+    *_compositions(card.get("stages", [])),
     "## License",
     f"Weights: {_text(card.get('license') or _NOT_STATED)}. The licenses of their "
     "training data apply as well. Code (mixit_jax): Apache-2.0.",
@@ -161,6 +167,17 @@ def _scores(scores: Mapping[str, Any] | None) -> list[str]:
     f"On {_text(scores['songs'])}, in dB; in parentheses the 95 % interval over songs.",
     _table(("score", "dB"), rows),
   ]
+
+
+def _compositions(stages: Iterable[Mapping[str, Any]]) -> list[str]:
+  """Tell what the data sets of all stages consist of, each once."""
+  sections: list[str] = []
+  for data in data_sets(list(stages)):
+    rows = composition(data)
+    table = _table(("of the data", "count"), rows)
+    if rows and table not in sections:
+      sections += [f"### {_text(rows[0][1])}", table]
+  return sections
 
 
 def _history(stages: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -82,6 +82,35 @@ def describe_data(data: Mapping[str, Any]) -> str:
   )
 
 
+def composition(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """List what a data set consists of, as the rows of a table.
+
+  Args:
+    data: what was recorded of it.
+
+  Returns:
+    names and values; none where the preparation has not counted them.
+  """
+  table = data.get("provenance") or {}
+  rows = [("source", table.get("source", ""))]
+  rows += [(key, f"{table[key]:,}") for key in ("files", "segments") if key in table]
+  if "hours" in table:
+    rows.insert(2, ("hours", f"{table['hours']:,.1f}"))
+  for license, counts in table.get("licenses", {}).items():
+    text = f"{counts['files']:,} files, {counts['hours']:,.1f} h"
+    rows.append((f"license {license}", text))
+  rows += [
+    (f"left out: {k}", f"{n:,} files") for k, n in table.get("left_out", {}).items()
+  ]
+  cut = table.get("cut_short", {})
+  if cut.get("files"):
+    lost = f"{cut['files']:,} files, {cut['seconds_lost']:,.1f} s lost"
+    rows.append(("damaged, used in part", lost))
+  if table.get("duplicates"):
+    rows.append(("duplicates found", f"{table['duplicates']:,} files"))
+  return rows if table else []
+
+
 def _line(stage: Mapping[str, Any]) -> str:
   kind = OBJECTIVES.get(stage.get("objective", ""), stage.get("file", ""))
   texts = [stage["data"]] if "data" in stage else []

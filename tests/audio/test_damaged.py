@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mixit_jax.audio.decoding import AudioError, decode
+from mixit_jax.audio.decoding import AudioError, DamagedAudioError, decode, open_audio
 
 RATE = 44_100
 GARBAGE = np.random.default_rng(0).bytes(20_000)
@@ -91,13 +91,13 @@ def without_ogg_page(ogg):
     (".flac", lambda c: c[: middle(c)], "damaged after"),
     (".flac", lambda c: c + GARBAGE, "damaged after"),
     (".flac", lambda c: c + c, "damaged after"),
-    (".flac", without_flac_frame, r"frames are lost at 1\.9 s"),
+    (".flac", without_flac_frame, r"after 1\.9 s: frames are lost"),
     (".flac", lambda c: with_total(without_flac_frame(c), 0), r"frames are lost"),
-    (".ogg", without_ogg_page, "of at least 220500 samples"),
-    (".opus", without_ogg_page, "of at least 240000 samples"),
-    (".ogg", flip, "samples can be decoded"),
-    (".opus", flip, "samples can be decoded"),
-    (".ogg", lambda c: insert(c, GARBAGE), "samples can be decoded"),
+    (".ogg", without_ogg_page, r"after 3\.\d s: pages are lost"),
+    (".opus", without_ogg_page, r"after 2\.0 s: pages are lost"),
+    (".ogg", flip, "pages are lost or changed"),
+    (".opus", flip, "pages are lost or changed"),
+    (".ogg", lambda c: insert(c, GARBAGE), "pages are lost or changed"),
     (".ogg", lambda c: c + c, "several streams in a row"),
     (".opus", lambda c: c + c, "several streams in a row"),
     (".mp3", lambda c: insert(c, GARBAGE), "damaged"),
@@ -153,6 +153,88 @@ def test_cut_file_gives_what_it_holds(tone, encode, suffix):
   assert rate < audio.shape[1] < 4 * rate
   inner = slice(None, audio.shape[1] - 1152)
   np.testing.assert_allclose(audio[:, inner], whole[:, inner][:, : audio.shape[1]])
+
+
+def taken_up_to_damage(content):
+  """What can be used of a file: audio, what it announces, and its damage."""
+  opened, blocks, damage = open_audio(content), [], None
+  try:
+    blocks.extend(opened.blocks)
+  except DamagedAudioError as error:
+    damage = error
+  return np.concatenate(blocks, axis=1), opened, damage
+
+
+@pytest.mark.parametrize(
+  ("suffix", "change"),
+  [
+    (".flac", flip),
+    (".flac", without_flac_frame),
+    (".flac", lambda c: insert(c, GARBAGE)),
+    (".ogg", without_ogg_page),
+    (".ogg", flip),
+    (".opus", without_ogg_page),
+    (".mp3", lambda c: insert(c, GARBAGE)),
+    (".mp3", lambda c: insert(c, GARBAGE[:300])),
+    (".mp3", lambda c: overwrite(c, bytes(2000))),
+  ],
+)
+def test_audio_before_a_hole_is_that_of_the_whole_file(tone, encode, suffix, change):
+  rate = 48_000 if suffix == ".opus" else RATE
+  content = encode(tone(440, rate, seconds=5), rate, suffix)
+  whole, _ = decode(content)
+  audio, _, damage = taken_up_to_damage(change(content))
+  assert damage.seconds == audio.shape[1] / rate
+  assert 1.3 < damage.seconds < 3.6
+  np.testing.assert_allclose(audio, whole[:, : audio.shape[1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".aiff", ".flac", ".mp3"])
+def test_what_a_cut_file_announces_is_known(tone, encode, suffix):
+  content = encode(tone(440, RATE, seconds=5), RATE, suffix)
+  _, opened, damage = taken_up_to_damage(content)
+  assert damage is None
+  assert opened.announced == 5 * RATE
+  cut = flac_frame(content, 20) if suffix == ".flac" else middle(content)
+  audio, opened, _ = taken_up_to_damage(content[:cut])
+  assert opened.announced == 5 * RATE
+  assert opened.announced - audio.shape[1] > opened.slack
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".opus"])
+def test_cut_ogg_file_is_told_by_its_last_page(tone, encode, suffix):
+  content = encode(tone(440, 48_000, seconds=5), 48_000, suffix)
+  assert open_audio(content).cut == ""
+  assert open_audio(content[: middle(content)]).cut == "its last page is missing"
+
+
+def test_wav_file_with_bytes_that_belong_to_nothing_gets_a_warning(tone, encode):
+  content = encode(tone(440, RATE), RATE, ".wav", "PCM_16")
+  assert open_audio(content).warning == ""
+  assert (
+    open_audio(content + b"LIST" + (4).to_bytes(4, "little") + bytes(4)).warning == ""
+  )
+  place = content.index(b"data") + 4
+  size = (RATE * 4).to_bytes(4, "little")  # one second of two
+  warning = open_audio(content[:place] + size + content[place + 4 :]).warning
+  assert warning.startswith("its header announces 1.0 s, and 176400 bytes after them")
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_samples_shifted_by_a_byte_get_a_warning(tone, noise, encode, subtype):
+  content = encode(tone(440, RATE), RATE, ".wav", subtype)
+  start = content.index(b"data") + 8
+  shifted = content[:start] + b"\0" + content[start:-1]
+  assert "noise at full scale" in open_audio(shifted).warning
+  loudest = encode(2 * noise(), RATE, ".wav", subtype)
+  assert open_audio(content).warning == open_audio(loudest).warning == ""
+
+
+def test_a_page_about_an_error_is_called_a_text(tmp_path):
+  path = tmp_path / "song.mp3"
+  path.write_text("<!DOCTYPE html>\n<title>404 Not Found</title>" + " " * 2000)
+  with pytest.raises(AudioError, match=r"it is a text: '<!DOCTYPE html> <title>404"):
+    decode(path)
 
 
 @pytest.mark.parametrize("between", [b"", id3v2(bytes(500)), ID3V1 + id3v2(bytes(500))])

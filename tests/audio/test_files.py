@@ -230,7 +230,7 @@ class TestFind:
       (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
       (tmp_path / name).touch()
     (tmp_path / "folder.mp3").mkdir()
-    found = [str(path.relative_to(tmp_path)) for path in find_audio(tmp_path)]
+    found = [str(path.relative_to(tmp_path)) for path in find_audio(tmp_path).files]
     assert found == ["a.wav", "b/10.FLAC", "b/2.mp3", "c/d/e.m4a", "c.ogg"]
 
   def test_folders_without_audio_are_refused(self, tmp_path):

@@ -32,6 +32,7 @@ def _complain(number):
 def no_dask(monkeypatch):
   for name in [name for name in sys.modules if name.split(".")[0] == "dask"]:
     monkeypatch.delitem(sys.modules, name)
+  monkeypatch.delitem(sys.modules, "data_prep.cluster", raising=False)
   monkeypatch.setitem(sys.modules, "dask", None)
 
 

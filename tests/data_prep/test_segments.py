@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from music_files import RATE, noise, write
 
-from data_prep.segments import Cut, MusicShard, StemShard, quiet_decoders
+from data_prep.segments import Cut, StemShard, quiet_decoders, segments_of
 from data_prep.shards import ShardPlace, read_report
-from mixit_jax.audio.activity import active_segments
+from mixit_jax.audio.activity import active_segments, segment_starts
 from mixit_jax.audio.pcm import to_float32
 from mixit_jax.data.records import decode_segment
 from mixit_jax.errors import UserError
@@ -32,19 +32,15 @@ def test_segments_and_hops_without_a_sample_are_refused(seconds, hop):
     Cut(RATE, seconds, hop, "flac")
 
 
-def test_peaks_beyond_full_scale_are_scaled_in_their_segment_only(tmp_path):
-  audio = noise(1, 4)
-  audio[0, 100] = 1.6
-  write(tmp_path / "a.wav", audio, RATE, "FLOAT")
-  cut = Cut(RATE, 2.0, 2.0, "flac")
-  place = ShardPlace(tmp_path, "mixture", "train", 0, 1)
-  job = MusicShard(place, tmp_path, ("a.wav",), cut, False)
-  first, second = (decode_segment(r) for r in job._cut_track("a.wav"))
-  assert np.abs(to_float32(first.audio)).max() == pytest.approx(1, abs=1e-4)
-  np.testing.assert_allclose(
-    to_float32(first.audio) * 1.6, audio[:, : 2 * RATE], atol=1e-4
-  )
-  np.testing.assert_array_equal(to_float32(second.audio), audio[:, 2 * RATE :])
+@pytest.mark.parametrize("hop", [1, 70, 100, 250])
+@pytest.mark.parametrize("block", [1, 33, 100, 1000])
+def test_segments_of_blocks_are_those_of_the_whole(hop, block):
+  audio = np.arange(2 * 777, dtype=np.float32).reshape(2, 777)
+  blocks = (audio[:, first : first + block] for first in range(0, 777, block))
+  found = list(segments_of(blocks, 100, hop))
+  assert [start for start, _ in found] == segment_starts(777, 100, hop)
+  for start, segment in found:
+    np.testing.assert_array_equal(segment, audio[:, start : start + 100])
 
 
 def test_stems_keep_the_segments_in_which_they_sound(tmp_path):

@@ -62,7 +62,7 @@ def test_a_song_with_a_broken_file_is_left_out_until_it_is_mended(tmp_path):
   assert not job.is_finished()
   [skipped] = job.skipped()
   assert skipped["file"] == "train/Song/drums.flac"
-  assert skipped["reason"].startswith("damaged after")
+  assert skipped["reason"].startswith("damaged from its start")
   assert [path.name for path in job.target.parent.iterdir()] == ["Song.json"]
   write(broken, noise(2, 1))
   job = _copy(tmp_path, "bass.wav", "drums.flac")

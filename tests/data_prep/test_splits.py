@@ -1,65 +1,63 @@
+import unicodedata
+
 import pytest
 
-from data_prep.fma_metadata import FmaTrack
-from data_prep.splits import split_by_hash, split_by_metadata
+from data_prep.splits import keep_groups_together, split_by_hash
 
-TRACKS = [f"folder/{number}.mp3" for number in range(40)]
-
-
-def test_hash_split_partitions_with_the_shares_asked_for():
-  splits = split_by_hash(TRACKS, 0.1, 0.2)
-  assert {split: len(tracks) for split, tracks in splits.items()} == {
-    "train": 28,
-    "valid": 4,
-    "test": 8,
-  }
-  assert sorted(track for tracks in splits.values() for track in tracks) == sorted(
-    TRACKS
-  )
+TRACKS = [f"folder {number % 10}/{number}.mp3" for number in range(400)]
 
 
-def test_hash_split_depends_on_neither_order_nor_other_files_much():
-  splits = split_by_hash(TRACKS, 0.1)
-  turned = split_by_hash(TRACKS[::-1], 0.1)
-  assert {s: set(t) for s, t in splits.items()} == {
-    s: set(t) for s, t in turned.items()
-  }
-  more = split_by_hash([*TRACKS, "new.mp3"], 0.1)
-  assert len(set(more["valid"]) - set(splits["valid"])) <= 1
+def count(splits):
+  listed = list(splits.values())
+  return [listed.count(split) for split in ("train", "valid", "test")]
+
+
+def test_hash_split_has_about_the_shares_asked_for():
+  train, valid, test = count(split_by_hash(TRACKS, 0.1, 0.2))
+  assert train + valid + test == len(TRACKS)
+  assert 25 <= valid <= 55
+  assert 60 <= test <= 100
+
+
+def test_tracks_stay_where_they_are_when_others_come():
+  few = split_by_hash(TRACKS[:200], 0.1, 0.2)
+  many = split_by_hash(TRACKS[::-1], 0.1, 0.2)
+  assert {track: many[track] for track in few} == few
+
+
+def test_the_unicode_form_of_a_name_decides_nothing():
+  names = [f"Café {number}.mp3" for number in range(100)]
+  forms = [[unicodedata.normalize(f, name) for name in names] for f in ("NFC", "NFD")]
+  composed, decomposed = (list(split_by_hash(f, 0.3).values()) for f in forms)
+  assert composed == decomposed
 
 
 @pytest.mark.parametrize(
   ("number", "expected"),
-  [
-    (1, {"train": 1}),
-    (2, {"train": 1, "valid": 1}),
-    (7, {"train": 6, "valid": 1}),
-    (8, {"train": 6, "valid": 2}),
-  ],
+  [(1, [1, 0, 0]), (2, [1, 1, 0]), (7, [6, 1, 0]), (8, [6, 2, 0])],
 )
 def test_few_tracks_still_give_validation(number, expected):
-  splits = split_by_hash(TRACKS[:number], 0.01)
-  assert {split: len(tracks) for split, tracks in splits.items()} == expected
+  assert count(split_by_hash(TRACKS[:number], 0.001)) == expected
 
 
 def test_share_of_zero_means_none():
-  assert split_by_hash(TRACKS, 0.0) == {"train": TRACKS}
+  assert count(split_by_hash(TRACKS, 0.0)) == [400, 0, 0]
 
 
-def test_metadata_decides_on_split_and_subset():
-  metadata = {
-    2: FmaTrack("train", "small"),
-    5: FmaTrack("valid", "medium"),
-    7: FmaTrack("test", "large"),
+def test_groups_are_never_divided():
+  splits = split_by_hash(TRACKS, 0.2, 0.2, lambda track: track.split("/")[0])
+  folders = {(track.split("/")[0], split) for track, split in splits.items()}
+  assert len(folders) == 10
+  assert min(count(splits)) > 0
+
+
+def test_groups_in_several_splits_move_to_training_first():
+  splits = {"a1": "train", "a2": "test", "b1": "test", "b2": "valid", "c": "test"}
+  moved = keep_groups_together(splits, lambda track: track[0].replace("c", ""))
+  assert moved == {
+    "a1": "train",
+    "a2": "train",
+    "b1": "valid",
+    "b2": "valid",
+    "c": "test",
   }
-  tracks = [
-    "000/000002.mp3",
-    "000/000005.mp3",
-    "000/000007.mp3",
-    "000/000009.mp3",
-    "x.mp3",
-  ]
-  splits, unknown = split_by_metadata(tracks, metadata, "medium")
-  assert splits == {"train": ["000/000002.mp3"], "valid": ["000/000005.mp3"]}
-  assert unknown == ["000/000009.mp3", "x.mp3"]
-  assert split_by_metadata(tracks, metadata, "full")[0]["test"] == ["000/000007.mp3"]

@@ -110,3 +110,26 @@ def test_every_start_of_every_stage_is_told():
   )
   assert "- step 3, 2026-11-28T11:00:00+00:00\n  - host: two\n" in text
   assert "| csdr bass | 3.5 (2.0 to 4.25) |" in text
+
+
+def test_what_the_data_consists_of_is_told_once():
+  provenance = {
+    "source": "FMA, subset large",
+    "files": 1234,
+    "hours": 1000.25,
+    "segments": 700_000,
+    "licenses": {"cc-by": {"files": 1234, "hours": 1000.25}},
+    "left_out": {"cannot be decoded": 7},
+    "cut_short": {"files": 3, "seconds_lost": 12.5},
+    "duplicates": 0,
+  }
+  start = {**STAGE["starts"][0], "data": {**STAGE["starts"][0]["data"]}}
+  start["data"]["provenance"] = provenance
+  stage = {**STAGE, "starts": [start]}
+  _, text = front_matter({"stages": [stage, stage]})
+  assert text.count("### FMA, subset large\n") == 1
+  assert "| hours | 1,000.2 |\n" in text
+  assert "| license cc-by | 1,234 files, 1,000.2 h |\n" in text
+  assert "| left out: cannot be decoded | 7 files |\n" in text
+  assert "| damaged, used in part | 3 files, 12.5 s lost |\n" in text
+  assert "duplicates" not in text

@@ -6,6 +6,7 @@ reports neither. Every frame states its own size and rate, so the frames are cou
 here (RFC 9639, section 9.1).
 """
 
+import mmap
 import re
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ class Stream(NamedTuple):
   channels: set[int]
 
 
-def scan(data: bytes) -> Stream:
+def scan(data: bytes | mmap.mmap) -> Stream:
   """Walk through the frames of a FLAC file.
 
   A frame counts if its header is valid and its number follows that of the previous
@@ -85,7 +86,7 @@ def scan(data: bytes) -> Stream:
   )
 
 
-def repair(data: bytes, stream: Stream) -> bytes:
+def repair(data: bytes | mmap.mmap, stream: Stream) -> bytes:
   """Remove the length from the header of a FLAC file.
 
   Args:

@@ -7,6 +7,7 @@ where the sample rate or the number of channels changes. It reports neither, so 
 frames are counted here (ISO/IEC 11172-3, section 2.4.2.3, and 13818-3).
 """
 
+import mmap
 from typing import NamedTuple
 
 # Bit rates in kbit/s and sample rates in Hz by their codes, and the samples of a
@@ -19,6 +20,8 @@ _RATES = {
   0: (11_025, 12_000, 8_000),
 }
 _TAGS = (b"Xing", b"Info", b"VBRI")
+_ID3V1_BYTES = 128
+_RUN = 4  # frames in a row before a hole: fewer may be garbage
 
 
 class _Frame(NamedTuple):
@@ -38,9 +41,11 @@ class Stream(NamedTuple):
   num_samples: int
   rates: set[int]  # Hz
   channels: set[int]
+  announced: int | None = None  # frames, by the tag in the first frame
+  sound: int | None = None  # frames before the first hole; None where there is none
 
 
-def scan(data: bytes) -> Stream:
+def scan(data: bytes | mmap.mmap) -> Stream:
   """Walk through the frames of an MP3 stream (layer III).
 
   A frame counts if another one of the same sample rate follows immediately, so that
@@ -53,31 +58,71 @@ def scan(data: bytes) -> Stream:
     start, length and formats of the stream. A first frame that holds a tag instead
     of audio is left out.
   """
-  starts, frames = [], []
-  position = _after_id3(data)
+  starts: list[int] = []
+  frames: list[_Frame] = []
+  holes: list[int] = []  # frames before each interruption
+  position, end = _after_id3(data, 0), -1
   while 0 <= position < len(data):
     frame = _parse(data, position)
-    follower = frame and _parse(data, position + frame.size)
+    following = position + frame.size if frame else position
+    follower = frame and _parse(data, following)
     if frame and follower and follower.rate == frame.rate:
+      if frames and position != end:
+        holes.append(len(frames))
       starts.append(position)
       frames.append(frame)
-      position += frame.size
+      position = end = following
+    elif frame and (joined := _after_tags(data, following)) != following:
+      position = end = joined  # the last frame is not counted
     else:
       position = data.find(b"\xff", position + 1)
+  tagged, announced = False, None
   if frames:
-    first = data[starts[0] : starts[0] + frames[0].size]
-    if any(tag in first for tag in _TAGS):
-      del starts[0], frames[0]
+    tagged, announced = _read_tag(data[starts[0] : starts[0] + frames[0].size])
+  if tagged:
+    del starts[0], frames[0]
+  sound = next((hole for hole in holes if hole >= _RUN), None)
   return Stream(
     start=starts[0] if starts else len(data),
     num_frames=len(frames),
     num_samples=sum(frame.samples for frame in frames),
     rates={frame.rate for frame in frames},
     channels={frame.channels for frame in frames},
+    announced=announced,
+    sound=None if sound is None else sound - tagged,
   )
 
 
-def repair(data: bytes, stream: Stream) -> bytes:
+def _read_tag(first: bytes) -> tuple[bool, int | None]:
+  """Tell whether a frame holds a tag, and how many frames that announces."""
+  for name in _TAGS:
+    place = first.find(name)
+    if place < 0:
+      continue
+    if name == b"VBRI":
+      return True, int.from_bytes(first[place + 14 : place + 18])
+    counted = int.from_bytes(first[place + 4 : place + 8]) & 1
+    return True, int.from_bytes(first[place + 8 : place + 12]) if counted else None
+  return False, None
+
+
+def _after_tags(data: bytes | mmap.mmap, start: int) -> int:
+  """Find the end of the tags at `start`: files that were joined have them inside."""
+  position, after = -1, start
+  while position != after:
+    position = after
+    if data[position : position + 3] == b"TAG":
+      after = position + _ID3V1_BYTES
+    elif data[position : position + 8] == b"APETAGEX":
+      after = (
+        position + 32 + int.from_bytes(data[position + 12 : position + 16], "little")
+      )
+    else:
+      after = _after_id3(data, position)
+  return position
+
+
+def repair(data: bytes | mmap.mmap, stream: Stream) -> bytes:
   """Make an MP3 file that starts with its number of frames, in a Xing header.
 
   Args:
@@ -99,7 +144,7 @@ def repair(data: bytes, stream: Stream) -> bytes:
   return content.ljust(frame.size, b"\0") + data[stream.start :]
 
 
-def _parse(data: bytes, position: int) -> _Frame | None:
+def _parse(data: bytes | mmap.mmap, position: int) -> _Frame | None:
   """Read the header of a frame, or return None if no valid one starts there."""
   header = data[position : position + 4]
   if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
@@ -122,11 +167,12 @@ def _parse(data: bytes, position: int) -> _Frame | None:
   )
 
 
-def _after_id3(data: bytes) -> int:
-  """Find the end of the ID3v2 tag at the start, whose size has 7 bits per byte."""
-  if data[:3] != b"ID3" or len(data) < 10:
-    return 0
+def _after_id3(data: bytes | mmap.mmap, start: int) -> int:
+  """Find the end of the ID3v2 tag at `start`, whose size has 7 bits per byte."""
+  header = data[start : start + 10]
+  if header[:3] != b"ID3" or len(header) < 10:
+    return start
   size = 0
-  for byte in data[6:10]:
+  for byte in header[6:]:
     size = size << 7 | byte & 0x7F
-  return 10 + size
+  return start + 10 + size

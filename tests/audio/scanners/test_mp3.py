@@ -46,6 +46,7 @@ def test_tags_and_garbage_before_the_frames_are_passed_over(encode, noise):
   assert mp3.scan(tagged) == stream._replace(start=stream.start + 10 + len(picture))
   garbage = np.random.default_rng(0).bytes(5_000)
   assert mp3.scan(garbage + content) == stream._replace(start=stream.start + 5_000)
+  assert mp3.scan(content + tagged).sound is None  # joined
 
 
 def test_garbage_inside_costs_few_frames(encode, noise):
@@ -55,6 +56,9 @@ def test_garbage_inside_costs_few_frames(encode, noise):
   whole, stream = mp3.scan(content), mp3.scan(damaged)
   assert whole.num_frames - 3 <= stream.num_frames < whole.num_frames
   assert stream.rates == {44_100}
+  assert whole.sound is None
+  assert stream.sound == pytest.approx(whole.num_frames / 2, abs=3)
+  assert whole.announced == whole.num_frames + 1  # the last does not count
 
 
 def test_what_is_no_mp3_stream_has_no_frames():
