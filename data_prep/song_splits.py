@@ -58,8 +58,8 @@ def split_songs(
   names = {song.name for song in songs}
   chosen = _named_songs(named, names) if named else names & set(VALID_SONGS)
   if not chosen and not named:
-    ordered = [song.name for song in songs]
-    chosen = set(split_by_hash(ordered, valid_share).get("valid", []))
+    splits = split_by_hash([song.name for song in songs], valid_share)
+    chosen = {song for song, split in splits.items() if split == "valid"}
   rest = [song for song in songs if song.name not in chosen]
   if not rest:
     raise UserError(f"--valid-songs: leaves no song of {train} for training")
