@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-# Of a worker at its peak, measured; see docs/formats.md.
+# For a worker: more than its measured peak, see docs/preparation.md.
 WORKER_BYTES = 500 << 20
 _LEFT_FREE = 0.8  # share of the free memory that the workers may fill
 

@@ -59,7 +59,8 @@ def split_songs(
   chosen = _named_songs(named, names) if named else names & set(VALID_SONGS)
   if not chosen and not named:
     ordered = [song.name for song in songs]
-    chosen = set(split_by_hash(ordered, valid_share).get("valid", []))
+    drawn = split_by_hash(ordered, valid_share)
+    chosen = {name for name, split in drawn.items() if split == "valid"}
   rest = [song for song in songs if song.name not in chosen]
   if not rest:
     raise UserError(f"--valid-songs: leaves no song of {train} for training")

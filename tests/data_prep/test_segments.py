@@ -50,8 +50,8 @@ def test_stems_keep_the_segments_in_which_they_sound(tmp_path):
   write(tmp_path / "train/Mute/bass.wav", np.zeros((2, 3 * RATE), np.float32))
   files = ("train/My Song/bass.wav", "train/Mute/bass.wav", "train/Gone/bass.wav")
   place = ShardPlace(tmp_path / "out", "bass", "train", 0, 1)
-  job = StemShard(place, tmp_path, files, CUT)
-  segments = [decode_segment(record) for record in job._cut_stem(files[0])]
+  job = StemShard(place, tmp_path, tuple((file,) for file in files), CUT)
+  segments = [decode_segment(record) for record in job._cut_stem((files[0],))]
   starts, _ = active_segments(audio, RATE, 2.0, 0.5)
   assert [round(s.start * RATE) for s in segments] == starts
   assert 0 < len(starts) < 21
