@@ -329,7 +329,7 @@ def _doctor(commands: Commands) -> None:
     """See whether this machine is ready: devices, decoding, a little training. With
 --config, compile the step of a run for its memory and hours; no data is read. With
 --data, read prepared data as a run would, and name what is damaged.""",
-    "[--config=FILE[:NAME]] [--config.KEY=...] [--data=DIR] [OPTION...]",
+    "[--config=FILE] [--config.KEY=...] [--data=DIR] [OPTION...]",
     "mixit-jax doctor --config=configs/pretrain.py:medium --topology=v5e:4x4",
   )
   add = parser.add_argument

@@ -38,8 +38,8 @@ CHOICES = {
   "SIZE": "medium",
   "RUN": "runs/M2",
 }
-# Benchmarks, which have tests of their own.
-BY_NAME = ("benchmarks.fidelity",)
+# Benchmarks and experiments, which have tests of their own.
+BY_NAME = ("benchmarks.fidelity", "experiments.small_scale")
 
 
 class Block(NamedTuple):
@@ -137,6 +137,9 @@ def test_commands_that_need_more_are_understood(file):
     for words in block.commands if block.needs else ():
       if words[0] == "mixit-jax":
         make_parser(None).parse_args(words[1:])
+        continue
+      if words[1].endswith(".py"):
+        assert (ROOT / words[1]).is_file()
         continue
       assert words[:2] == ["python", "-m"], words
       if words[2] == "mixit_jax.main":
