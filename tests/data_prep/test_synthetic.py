@@ -73,7 +73,7 @@ def test_the_mixture_is_exactly_the_sum_of_the_stems(music):
 
 
 def test_mixes_are_flac_and_a_few_mp3(music):
-  mixes = find_audio(music / "unlabeled")
+  mixes = find_audio(music / "unlabeled").files
   assert [mix.name for mix in mixes] == ["mix-001.mp3", "mix-002.flac", "mix-003.flac"]
   for mix in mixes:
     audio = read_audio(mix)
@@ -85,7 +85,7 @@ def test_mixes_are_flac_and_a_few_mp3(music):
 def test_no_two_files_hold_the_same_music(music):
   splits = ("train", "valid", "test")
   files = [song / "mixture.wav" for s in splits for song in find_songs(music / s)]
-  files += find_audio(music / "unlabeled")
+  files += find_audio(music / "unlabeled").files
   starts = {read_audio(path)[:, :8000].tobytes() for path in files}
   assert len(starts) == len(files)
 

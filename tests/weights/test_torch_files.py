@@ -128,7 +128,7 @@ def test_missing_file_and_other_content_are_named(tmp_path):
 
 def test_missing_torch_says_how_to_install_it(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "torch", None)
-  with pytest.raises(UserError, match=r"pip install mixit-jax\[torch\]"):
+  with pytest.raises(UserError, match=r"pip install 'mixit-jax\[torch\]"):
     read_torch_file(tmp_path / "model.pth")
-  with pytest.raises(UserError, match=r"pip install mixit-jax\[torch\]"):
+  with pytest.raises(UserError, match=r"pip install 'mixit-jax\[torch\]"):
     write_torch_file(tmp_path / "model.pth", STATE)

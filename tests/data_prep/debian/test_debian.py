@@ -74,7 +74,7 @@ def gather(tmp_path, *names, flags=()):
 
 
 def listed(out):
-  return [path.relative_to(out).as_posix() for path in find_audio(out)]
+  return [path.relative_to(out).as_posix() for path in find_audio(out).files]
 
 
 @needs_dpkg
@@ -135,7 +135,7 @@ def test_installed_packages_are_linked_to(tmp_path):
   out = gather(tmp_path, MIXES)
   track = out / f"unlabeled/{MIXES}_track.ogg"
   assert track.readlink() == tmp_path / "root" / BY_NAME[MIXES].folder / "track.ogg"
-  assert len(find_audio(out / "unlabeled")) == 2
+  assert len(find_audio(out / "unlabeled").files) == 2
   assert "\t2.0\t" in (out / "licenses.tsv").read_text()
 
 
