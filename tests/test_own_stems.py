@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import REPOSITORY
 from training.tiny import RATE, stem_audio
 
 from mixit_jax.audio.files import read_audio, write_audio
 
+ROOT = Path(__file__).parent.parent
 STEMS = ("guitar", "voice", "rest")
 # What makes the commands fast: a tiny model, and songs for it.
 SHAPE = [f"--sample-rate={RATE}", "--seconds=1", "--hop=0.5", "--workers=1"]
@@ -31,7 +31,7 @@ def get_config(size):
 
 def commands():
   """The commands of that part of the document, each as a list."""
-  text = (REPOSITORY / "docs/recipe.md").read_text("utf-8")
+  text = (ROOT / "docs/recipe.md").read_text("utf-8")
   _, _, part = text.partition("\n## Your own stems\n")
   blocks = re.findall(r"^```\n(.*?)^```", part, re.MULTILINE | re.DOTALL)
   lines = "".join(blocks[1:]).replace("\\\n", " ").splitlines()
@@ -50,7 +50,7 @@ def place(tmp_path, pretrained):
   (tmp_path / "runs").mkdir()
   (tmp_path / "runs/pretrain-small").symlink_to(pretrained)
   (tmp_path / "configs").mkdir()
-  config = CONFIG.format(tests=str(REPOSITORY / "tests"))
+  config = CONFIG.format(tests=str(ROOT / "tests"))
   (tmp_path / "configs/finetune.py").write_text(config)
   soundfile.write(
     tmp_path / "song.mp3", sum(stem_audio(n, 9, 3.0) for n in range(3)).T, 16000
@@ -61,9 +61,9 @@ def place(tmp_path, pretrained):
 def test_from_a_folder_of_multitracks_to_a_separated_song(place):
   environment = {
     **os.environ,
-    "PYTHONPATH": str(REPOSITORY),
+    "PYTHONPATH": str(ROOT),
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    "JAX_COMPILATION_CACHE_DIR": str(REPOSITORY / ".pytest_cache/xla_lives"),
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache/xla_lives"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
   }
   said = []

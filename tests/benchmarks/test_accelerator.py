@@ -95,12 +95,12 @@ def test_every_case_has_a_name_and_a_function(platform):
   "name",
   [
     "products",
-    "step pretrain small",
+    pytest.param("step pretrain small", marks=pytest.mark.slow),
     "attention medium",
     "convolution medium",
     "separation small",
     "transfer small",
-    "inputs small",
+    pytest.param("inputs small", marks=pytest.mark.slow),
     "objective medium",
   ],
 )
