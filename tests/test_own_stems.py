@@ -58,6 +58,7 @@ def place(tmp_path, pretrained):
   return tmp_path
 
 
+@pytest.mark.slow
 def test_from_a_folder_of_multitracks_to_a_separated_song(place):
   environment = {
     **os.environ,
