@@ -172,6 +172,10 @@ def _compile(config: Config, mesh: Mesh) -> Program:
     return compile_step(make_objective(config, mesh), mesh)
 
 
+def _is_adam(node: Any) -> bool:
+  return isinstance(node, optax.ScaleByAdamState)
+
+
 def _one_step(program: Program, start: Any) -> Step:
   """Take a step from a state and a batch of the host."""
   placed = jax.tree.map(
@@ -181,9 +185,8 @@ def _one_step(program: Program, start: Any) -> Step:
   )
   state, metrics = program.step(*placed)
   # The first mean of gradients that Adam keeps is a tenth of the first one.
-  is_adam = lambda node: isinstance(node, optax.ScaleByAdamState)  # noqa: E731
-  nodes = jax.tree.leaves(state.opt_state, is_leaf=is_adam)
-  (adam,) = filter(is_adam, nodes)
+  nodes = jax.tree.leaves(state.opt_state, is_leaf=_is_adam)
+  (adam,) = filter(_is_adam, nodes)
   return Step(float(metrics["loss"]), _flat(adam.mu))
 
 

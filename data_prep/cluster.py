@@ -43,7 +43,7 @@ CONNECTING = 30.0  # s
 _MOST_CLUSTERS = 5  # that are started here in a row without any item done
 
 
-class _NoWorkers(Exception):  # noqa: N818 (it is caught here)
+class _NoWorkersError(Exception):
   """No worker has been there for long."""
 
 
@@ -84,7 +84,7 @@ def run_in_cluster(
       raise UserError(
         f"the scheduler {where} is gone ({one_line(error)}); run the same command again"
       ) from error
-    except _NoWorkers as error:
+    except _NoWorkersError as error:
       if scheduler is not None:
         raise UserError(
           f"--scheduler={scheduler}: no worker for {NO_WORKER_REMOTE:.0f} s; start"
@@ -157,7 +157,7 @@ def _run(
     if threads:
       last_seen = time.monotonic()
     elif time.monotonic() - last_seen > limit:
-      raise _NoWorkers
+      raise _NoWorkersError
     for index in itertools.islice(waiting, max(2 * threads - len(running), 0)):
       submit(index)
     if not running and len(pending) == 0:

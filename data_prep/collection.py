@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -51,11 +50,14 @@ def collect_any(
     UserError: the folder is missing or holds no audio file.
   """
   collection, files = _walked(audio)
-  group: Callable[[str], str] = str
-  if group_by != "track":  # without metadata, folders stand for albums and artists
-    group = lambda file: str(PurePosixPath(file).parent)  # noqa: E731
+  # Without metadata, folders stand for albums and artists.
+  group = str if group_by == "track" else _folder
   splits = split_by_hash(list(files), valid_share, test_share, group)
   return _filled(collection, files, splits)
+
+
+def _folder(file: str) -> str:
+  return str(PurePosixPath(file).parent)
 
 
 def collect_fma(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from data_prep.tracks import Unusable
+from data_prep.tracks import UnusableError
 
 MAX_CRASHES = 3
 DIED = "process died"
@@ -35,12 +35,12 @@ class CrashLog:
     """Note that the track is open until the block ends, with or without an error.
 
     Raises:
-      Unusable: processes died at this track too often; the block is not run.
+      UnusableError: processes died at this track too often; the block is not run.
     """
     crashes = self._counts.get(track, 0)
     if crashes >= MAX_CRASHES:
       reason = f"the process died {crashes} times while it was open"
-      raise Unusable(track, DIED, reason)
+      raise UnusableError(track, DIED, reason)
     self._counts[track] = crashes + 1
     self._save()
     try:

@@ -14,7 +14,7 @@ from typing import IO, Literal
 import numpy as np
 
 from data_prep.segments import NUM_CHANNELS, Cut, quiet_decoders, segments_of
-from data_prep.tracks import Damage, Unusable
+from data_prep.tracks import Damage, UnusableError
 from mixit_jax.audio.activity import is_mostly_silent
 from mixit_jax.audio.decoding import DamagedAudioError, Decoding, open_audio
 from mixit_jax.audio.resampling import resample_blocks, resampled_length
@@ -75,7 +75,7 @@ def cut_track(path: Path, name: str, rules: Rules, folder: Path) -> CutTrack:
 
   Raises:
     AudioError: it cannot be decoded.
-    Unusable: it can, but is not used.
+    UnusableError: it can, but is not used.
   """
   spool = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115
   try:
@@ -108,16 +108,18 @@ def _cut(opened: Decoding, name: str, rules: Rules, spool: IO[bytes]) -> CutTrac
   damage = track.damage()
   count = len(ends) if damage is None else sum(end < seconds - _TORN for end in ends)
   if damage and rules.damaged == "refuse":
-    raise Unusable(name, "damaged", f"{damage.reason} (see --damaged)")
+    raise UnusableError(name, "damaged", f"{damage.reason} (see --damaged)")
   whole = "" if damage is None else f" that can be used ({damage.reason})"
   if not silent + count:
-    raise Unusable(
+    raise UnusableError(
       name,
       "too short" if damage is None else "damaged",
       f"its {seconds:.2f} s{whole} are shorter than a segment of {cut.seconds:g} s",
     )
   if not count:
-    raise Unusable(name, "silent", f"all of its {silent} segments are mostly silent")
+    raise UnusableError(
+      name, "silent", f"all of its {silent} segments are mostly silent"
+    )
   spool.seek(0)
   records = _unspooled(spool, count)
   return CutTrack(track.hash(), seconds, count, records, damage, opened.warning)
@@ -196,13 +198,13 @@ def _unspooled(spool: IO[bytes], count: int) -> Iterator[bytes]:
 
 
 def _check_format(name: str, opened: Decoding, rules: Rules) -> None:
-  """Raise an Unusable for a file with the wrong channels or too low a rate."""
+  """Raise an UnusableError for a file with the wrong channels or too low a rate."""
   allowed = (NUM_CHANNELS,) if rules.strict else (1, NUM_CHANNELS)
   if opened.num_channels not in allowed:
     wanted = "stereo" if rules.strict else "mono or stereo"
     reason = f"has {opened.num_channels} channel(s), only {wanted} is accepted"
-    raise Unusable(name, "channels", reason)
+    raise UnusableError(name, "channels", reason)
   least = rules.cut.sample_rate
   if rules.strict and opened.sample_rate < least:
     reason = f"has a sample rate of {opened.sample_rate} Hz, at least {least} Hz is"
-    raise Unusable(name, "sample rate", f"{reason} accepted")
+    raise UnusableError(name, "sample rate", f"{reason} accepted")

@@ -15,7 +15,7 @@ from data_prep.decoders import decoder_versions
 from data_prep.music_reports import ShardReport, Stored
 from data_prep.progress import Work
 from data_prep.shards import ShardPlace, printable
-from data_prep.tracks import Track, TrackReport, Unusable, content_hash
+from data_prep.tracks import Track, TrackReport, UnusableError, content_hash
 from mixit_jax.audio.files import AudioError
 from mixit_jax.data.records import write_shard
 from mixit_jax.errors import UserError, one_line
@@ -126,7 +126,7 @@ class MusicShard:
     try:
       with self._crash_log.watch(track.file):
         cut = cut_track(path, track.file, self.rules, folder)
-    except Unusable as error:
+    except UnusableError as error:
       kind, reason = error.kind, error.reason
     except AudioError as error:
       kind, reason = UNDECODABLE, error.reason

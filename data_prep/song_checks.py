@@ -148,7 +148,7 @@ def judge(report: dict[str, Any], rules: Rules) -> dict[str, str]:
 def _products(mixture: np.ndarray, total: np.ndarray) -> tuple[float, float, float]:
   """Return |mixture|^2, <mixture, total> and |total|^2."""
   a, b = mixture.ravel(), total.ravel()
-  return tuple(float(np.dot(x, y)) for x, y in ((a, a), (a, b), (b, b)))  # type: ignore[return-value]
+  return float(np.dot(a, a)), float(np.dot(a, b)), float(np.dot(b, b))
 
 
 def _decibels(power: float, reference: float) -> float:

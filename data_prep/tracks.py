@@ -26,7 +26,7 @@ class Track(NamedTuple):
   changed: int
 
 
-class Unusable(AudioError):  # noqa: N818 (it is about the track)
+class UnusableError(AudioError):
   """A track that can be decoded, but not used.
 
   Attributes:

@@ -1,6 +1,7 @@
 """How songs are played, mixed and written to files."""
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ Player = Callable[[Part, Timbre, int], np.ndarray]
 
 
 @dataclass(frozen=True)
-class BaseSong:
+class BaseSong(ABC):
   """The making of a song: a folder of stems as in MUSDB18-HQ, or a file of the mix."""
 
   path: Path  # with a suffix: a file in that format
@@ -60,9 +61,9 @@ class BaseSong:
       write_audio(unfinished / f"{name}.wav", sound, self.sample_rate, "PCM_16")
     unfinished.replace(self.path)
 
+  @abstractmethod
   def stems(self) -> dict[str, np.ndarray]:
     """Return the stems [2, L] of the song."""
-    raise NotImplementedError
 
 
 @dataclass(frozen=True)

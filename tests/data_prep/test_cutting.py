@@ -6,7 +6,7 @@ from music_files import RATE, noise, write
 
 from data_prep.cutting import Rules, cut_track
 from data_prep.segments import Cut
-from data_prep.tracks import Unusable
+from data_prep.tracks import UnusableError
 from mixit_jax.audio.decoding import decode
 from mixit_jax.audio.files import AudioError
 from mixit_jax.audio.pcm import to_float32
@@ -53,14 +53,16 @@ def test_one_rule_for_cut_files_of_all_formats(tmp_path, suffix):
     assert found.damage.lost + found.damage.seconds == pytest.approx(20, abs=0.3)
   assert found.damage.reason
   assert len(segments) == int(found.damage.seconds) - 1
-  with pytest.raises(Unusable, match=r"see --damaged") as caught:
+  with pytest.raises(UnusableError, match=r"see --damaged") as caught:
     cut(path, REFUSE)
   assert caught.value.kind == "damaged"
 
 
 def test_what_is_left_of_a_damaged_track_may_be_too_short(tmp_path):
   path = halved(write(tmp_path / "a.flac", noise(1, 3)))
-  with pytest.raises(Unusable, match=r"s that can be used \(.*\) are shorter than"):
+  with pytest.raises(
+    UnusableError, match=r"s that can be used \(.*\) are shorter than"
+  ):
     cut(path)
 
 

@@ -5,7 +5,7 @@ than the file holds, or fewer.
 """
 
 import mmap
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -48,12 +48,16 @@ def scan(data: bytes | mmap.mmap) -> Stream | None:
 
 
 def _scan(
-  data: bytes | mmap.mmap, order: str, format_name: bytes, data_name: bytes, skip: int
+  data: bytes | mmap.mmap,
+  order: Literal["little", "big"],
+  format_name: bytes,
+  data_name: bytes,
+  skip: int,
 ) -> Stream | None:
   position, frame, integers, long = 12, 0, 0, None
   while position + 8 <= len(data):
     name = data[position : position + 4]
-    size = int.from_bytes(data[position + 4 : position + 8], order)  # type: ignore
+    size = int.from_bytes(data[position + 4 : position + 8], order)
     body = position + 8
     if name == b"ds64":
       long = int.from_bytes(data[body + 8 : body + 16], "little")
