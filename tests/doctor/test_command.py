@@ -109,8 +109,11 @@ def test_memory_that_is_gone_when_compiling_ends_the_forecast(
     "model.bands=(8,8)",
   ],
 )
-def test_mistakes_are_the_lines_of_training(config_file, override, tmp_path, capsys):
+def test_mistakes_are_the_lines_of_training(
+  config_file, override, music, tmp_path, capsys
+):
   flags = [f"--config={config_file}:pretrain", f"--config.{override}"]
+  flags.append(f"--config.data.shards={music}")
   assert main.main(["main", *flags, f"--workdir={tmp_path}"]) == 1
   expected = capsys.readouterr().err
   assert cli.main(["doctor", *flags]) == 1

@@ -12,6 +12,7 @@ from mixit_jax.doctor import forecast
 from mixit_jax.doctor.forecast import Memory, Work, compile_step, shortened
 from mixit_jax.separator.costs import step_flops
 from mixit_jax.training.config import MeshConfig
+from mixit_jax.training.dataset import settle_data
 from mixit_jax.training.fitting import TooLargeError, remedy
 from mixit_jax.training.initialize import initial_state, state_layout
 from mixit_jax.training.objectives import make_objective
@@ -88,7 +89,7 @@ def test_fsdp_divides_the_state_and_the_batch():
 
 @pytest.mark.parametrize("make", [pretrain_config, finetune_config])
 def test_the_layout_of_the_batch_is_that_of_real_batches(make, music):
-  config, mesh = make(music), mesh_of(8, fsdp=2)
+  config, mesh = settle_data(make(music)), mesh_of(8, fsdp=2)
   objective = make_objective(config, mesh)
   with closing(objective.host_batches(objective.examples(), 0)) as batches:
     real = put_batch(objective.batch(next(batches)), mesh)

@@ -179,7 +179,7 @@ def test_seeking_plays_from_there(page):
   assert position(page) == pytest.approx(SECONDS / 2 - 5, abs=0.1)
   key(page, Keys.HOME)
   assert position(page) == 11  # where the loop begins
-  assert ruler.get_attribute("aria-valuetext") == "0:11 of 0:24"
+  wait_for(lambda: ruler.get_attribute("aria-valuetext") == "0:11 of 0:24")  # drawn
 
 
 def test_solo_mute_and_volume_act(page):
