@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
   grid = read_grid(find_grid(flags.grid))
   tasks = choose(grid.tasks, flags.only)
   results = Results(flags.out / "results.json")
-  worker = Worker(flags.out.resolve())
+  worker = Worker(flags.out.resolve(), grid.songs)
   waiting = [t for t in tasks if not (worker.is_prepared(t) or results.has(t))]
   if flags.list:
     for task in tasks:

@@ -8,7 +8,7 @@ import dataclasses
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from experiments.small_scale.training import SIZES
@@ -128,11 +128,13 @@ class Grid:
     tasks: everything that is done.
     tables: of the report.
     against: arms, and the arms that each is compared with.
+    songs: where train/, valid/ and test/ lie below the folder of the work.
   """
 
   tasks: tuple[Task, ...]
   tables: tuple[Table, ...]
   against: Mapping[str, str]
+  songs: str
 
 
 def read_grid(file: Path) -> Grid:
@@ -163,6 +165,7 @@ def read_grid(file: Path) -> Grid:
       Table(table["title"], table["size"], tuple(table["arms"]))
       for table in grid.get("tables", [])
     )
+    songs = str(PurePosixPath("songs", grid["songs"].get("folder", "")))
     against = {
       arm: settings["against"]
       for arm, settings in grid.get("arms", {}).items()
@@ -170,7 +173,7 @@ def read_grid(file: Path) -> Grid:
     }
   except KeyError as error:
     raise UserError(f"{file}: {error.args[0]} is missing, or no such name") from error
-  return Grid(tuple(tasks.values()), tables, against)
+  return Grid(tuple(tasks.values()), tables, against, songs)
 
 
 def _tasks(grid: Values) -> Iterator[Task]:
@@ -209,7 +212,8 @@ def _tasks(grid: Values) -> Iterator[Task]:
 
 
 def _music(name: str, table: Values) -> Music:
-  flags = {key: value for key, value in table.items() if key != "command"}
+  ours = ("command", "folder")
+  flags = {key: value for key, value in table.items() if key not in ours}
   return Music(name, (), table.get("command", "data_prep.synthetic"), flags)
 
 

@@ -26,7 +26,7 @@ from experiments.small_scale.grid import (
   Task,
 )
 from mixit_jax.console import STOPPED
-from mixit_jax.data.songs import find_songs
+from mixit_jax.data.songs import find_songs, usual_stems
 from mixit_jax.errors import UserError
 from mixit_jax.files import read_json
 from mixit_jax.lock import FolderLock, LockError
@@ -48,9 +48,15 @@ class StoppedError(Exception):
 class Worker:
   """Does tasks in a folder."""
 
-  def __init__(self, folder: Path):
-    """Take the folder that holds data, runs and logs."""
+  def __init__(self, folder: Path, songs: str = "songs"):
+    """Take the folder that holds data, runs and logs.
+
+    Args:
+      folder: of the work.
+      songs: where train/, valid/ and test/ of the labeled songs lie in it.
+    """
     self.folder = folder
+    self.songs = folder / songs
     self.stopping = threading.Event()
     self._processes: set[subprocess.Popen[bytes]] = set()
     self._lock = threading.Lock()
@@ -107,7 +113,8 @@ class Worker:
     self._run(task, ["data_prep.fma", *flags, "--workers=1"])
 
   def _labels(self, task: Labels) -> None:
-    songs = find_songs(self.folder / "songs/train")
+    stems = usual_stems(self.songs / "train")
+    songs = find_songs(self.songs / "train", stems)
     if task.count > len(songs):
       raise UserError(f"{task.name}: there are {len(songs)} labeled songs")
     # The next songs for the next seed, from the first on after the last.
@@ -115,7 +122,7 @@ class Worker:
     cycle = itertools.islice(itertools.cycle(songs), first, first + task.count)
     chosen = self.folder / task.name / "songs"
     _link(chosen / "train", list(cycle))
-    _link(chosen / "valid", find_songs(self.folder / "songs/valid"))
+    _link(chosen / "valid", find_songs(self.songs / "valid", stems))
     out = chosen.with_name("shards")
     flags = [f"--musdb={chosen}", f"--out={out}", *_flags(task.flags)]
     self._run(task, ["data_prep.musdb", *flags, "--workers=1"])
@@ -147,8 +154,8 @@ class Worker:
       config["init.run"] = self.folder / task.start / "run"
     seconds = self._train(task, folder / "run", f"finetune-{task.size}", config)
     scores = folder / "scores.json"
-    songs = self.folder / "songs/test"
-    evaluate = ["evaluate", str(folder / "run"), f"--songs={songs}", f"--json={scores}"]
+    songs = f"--songs={self.songs / 'test'}"
+    evaluate = ["evaluate", str(folder / "run"), songs, f"--json={scores}"]
     self._run(task, ["mixit_jax.cli", *evaluate])
     evaluation = read_json(scores)
     result = {

@@ -60,6 +60,15 @@ def test_tasks_come_after_what_they_need(grid):
   assert names[-1] == "splitting-main-2-aligned"
 
 
+def test_labeled_songs_may_lie_deeper_in_what_the_command_makes(grid, tmp_path):
+  assert grid.songs == "songs"
+  file = tmp_path / "deeper.toml"
+  file.write_text(TINY.replace("[songs]", '[songs]\nfolder = "guitar"', 1))
+  deeper = read_grid(file)
+  assert deeper.songs == "songs/guitar"
+  assert deeper.tasks[0].flags == {"sample-rate": 8000}  # of the command
+
+
 def test_arms_change_the_configuration(grid):
   tasks = {task.name: task for task in grid.tasks}
   assert tasks["tiny-scratch-1-0"].config == {"run.steps": 3}
