@@ -25,6 +25,7 @@ class Place:
   split: str
   seed: tuple[int, ...]
   seconds: float
+  group: str = ""  # of a test song
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +52,23 @@ def check_flags(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> N
     parser.error(f"--sample-rate: for MP3 one of {MP3_RATES}, or use --mp3-mixes=0")
 
 
-def places(flags: argparse.Namespace) -> Iterator[Place]:
-  """Yield the places of all songs of the set."""
+def places(
+  flags: argparse.Namespace, test_groups: Sequence[str] = ("",)
+) -> Iterator[Place]:
+  """Yield the places of all songs of the set.
+
+  Args:
+    flags: of the command line.
+    test_groups: what test songs belong to in turn; named after it if there are several.
+  """
   for split, name in enumerate(SPLITS):
+    groups = test_groups if name == "test" else ("",)
     for number in range(getattr(flags, f"{name}_songs")):
-      path = flags.out / name / f"song-{number + 1:02d}"
-      yield Place(path, name, (flags.seed, split, number), flags.song_seconds)
+      turn, place = divmod(number, len(groups))
+      group = groups[place]
+      song = f"{group}-{turn + 1:02d}" if len(groups) > 1 else f"song-{number + 1:02d}"
+      seed = (flags.seed, split, number)
+      yield Place(flags.out / name / song, name, seed, flags.song_seconds, group)
   for number in range(flags.mixes):
     suffix = "mp3" if number < flags.mp3_mixes else "flac"
     path = flags.out / UNLABELED / f"mix-{number + 1:03d}.{suffix}"

@@ -33,7 +33,7 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   song_sets.add_flags(parser)
   for name, fonts, songs in (
     ("--fonts", TRAINING_FONTS, "of all songs but those of test/, in turn"),
-    ("--test-fonts", TEST_FONTS, "of the songs of test/, in turn"),
+    ("--test-fonts", TEST_FONTS, "of the songs of test/, in turn, said by their names"),
   ):
     parser.add_argument(
       name,
@@ -53,9 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
   fonts = find_fonts("--fonts", flags.fonts)
   test_fonts = find_fonts("--test-fonts", flags.test_fonts)
   songs = []
-  for place in song_sets.places(flags):
-    choice = test_fonts if place.split == "test" else fonts
-    font = choice[place.seed[-1] % len(choice)]
+  named = {font.stem: font for font in test_fonts}
+  for place in song_sets.places(flags, test_groups=tuple(named)):
+    font = named.get(place.group) or fonts[place.seed[-1] % len(fonts)]
     songs.append(
       SampledSong(place.path, place.seed, place.seconds, flags.sample_rate, font)
     )

@@ -27,9 +27,10 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   song_sets.add_flags(parser)
   parser.add_argument(
     "--test-instruments",
-    choices=("unheard", "heard"),
+    choices=("unheard", "heard", "both"),
     default="unheard",
-    help="of the test songs: others than in all other songs, or the same (%(default)s)",
+    help="of the test songs: others than in all other songs, the same, or both in turn,"
+    " said by the names of the songs (%(default)s)",
   )
   flags = parser.parse_args(expand_home(arguments))
   song_sets.check_flags(parser, flags)
@@ -40,8 +41,10 @@ def main(arguments: list[str] | None = None) -> None:
   """Make the songs; a UserError says why it cannot be done."""
   flags = parse_flags(arguments)
   songs = []
-  for place in song_sets.places(flags):
-    band = flags.test_instruments if place.split == "test" else "heard"
+  both = ("unheard", "heard")
+  bands = both if flags.test_instruments == "both" else (flags.test_instruments,)
+  for place in song_sets.places(flags, test_groups=bands):
+    band = place.group or "heard"
     songs.append(Song(place.path, place.seed, place.seconds, flags.sample_rate, band))
   song_sets.make(flags, "data_prep.synthetic", songs)
 

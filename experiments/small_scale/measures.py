@@ -35,19 +35,46 @@ def score(rows: Rows, size: str, arm: str) -> dict[int, Estimate]:
   }
 
 
-def difference(rows: Rows, size: str, arm: str, against: str) -> dict[int, Estimate]:
-  """Return what an arm is better than another, paired by seed and test song."""
+def difference(
+  rows: Rows, size: str, arm: str, against: str, group: str = ""
+) -> dict[int, Estimate]:
+  """Return what an arm is better than another, paired by seed and test song.
+
+  Args:
+    rows: results.
+    size: of the model.
+    arm: how its training starts.
+    against: the other arm.
+    group: of the test songs that count; all of them if empty.
+  """
   first, second = cells(rows, size, against), cells(rows, size, arm)
   result = {}
   for count in sorted(first.keys() & second.keys()):
     seeds = sorted(first[count].keys() & second[count].keys())
     pairs = [
-      [second[count][s][song] - first[count][s][song] for song in first[count][s]]
+      [
+        second[count][s][song] - first[count][s][song]
+        for song in first[count][s]
+        if group in ("", group_of(song))
+      ]
       for s in seeds
     ]
     if pairs:
       result[count] = estimate(np.array(pairs))
   return result
+
+
+def group_of(song: str) -> str:
+  """Return the group of a test song: its name without the number."""
+  return song.rpartition("-")[0]
+
+
+def groups(rows: Rows) -> list[str]:
+  """Return the groups of the test songs where there are several."""
+  found = {
+    group_of(song["name"]) for row in rows.values() for song in row.get("songs", ())
+  }
+  return sorted(found) if len(found) > 1 else []
 
 
 def _mean(stems: Mapping[str, float | None]) -> float:

@@ -9,9 +9,18 @@ import numpy as np
 
 from experiments.small_scale.figures import draw_figures
 from experiments.small_scale.grid import Grid, Table
-from experiments.small_scale.measures import Rows, difference, mean_of, score
+from experiments.small_scale.measures import Rows, difference, groups, mean_of, score
 from experiments.small_scale.statistics import Estimate
 from mixit_jax.files import replacing
+
+_DIFFERENCES = [
+  "difference",
+  "labeled songs",
+  "dB",
+  "95 % interval",
+  "seeds",
+  "test songs",
+]
 
 
 def write_report(grid: Grid, rows: Rows, folder: Path) -> None:
@@ -33,13 +42,17 @@ def _tables(grid: Grid, rows: Rows) -> Iterator[str]:
     columns = {arm: column for arm, column in scores.items() if column}
     if columns:
       yield f"## {table.title}\n\n{_scores(table, columns)}"
-    compared = {
-      arm: difference(rows, table.size, arm, grid.against[arm])
+    lines = [
+      _difference(f"{arm} - {grid.against[arm]}", count, group, value)
       for arm in table.arms
       if arm in grid.against
-    }
-    if any(compared.values()):
-      yield _differences(grid, compared)
+      for group in ("", *groups(rows))
+      for count, value in difference(
+        rows, table.size, arm, grid.against[arm], group
+      ).items()
+    ]
+    if lines:
+      yield markdown(_DIFFERENCES, lines)
 
 
 def _scores(table: Table, columns: Mapping[str, Mapping[int, Estimate]]) -> str:
@@ -54,21 +67,15 @@ def _scores(table: Table, columns: Mapping[str, Mapping[int, Estimate]]) -> str:
   )
 
 
-def _differences(grid: Grid, compared: Mapping[str, Mapping[int, Estimate]]) -> str:
-  lines = [
-    [
-      f"{arm} - {grid.against[arm]}",
-      str(count),
-      f"{value.mean:+.2f}",
-      f"{value.low:+.2f} to {value.high:+.2f}",
-      str(value.seeds),
-      str(value.songs),
-    ]
-    for arm, column in compared.items()
-    for count, value in column.items()
+def _difference(name: str, count: int, group: str, value: Estimate) -> list[str]:
+  return [
+    name,
+    str(count),
+    f"{value.mean:+.2f}",
+    f"{value.low:+.2f} to {value.high:+.2f}",
+    str(value.seeds),
+    f"{value.songs} {group}".strip(),
   ]
-  header = ["difference", "labeled songs", "dB", "95 % interval", "seeds", "test songs"]
-  return markdown(header, lines)
 
 
 def _pretrainings(rows: Rows) -> Iterator[str]:

@@ -164,6 +164,17 @@ def test_test_songs_can_have_the_instruments_of_the_others(music, tmp_path):
   assert {name.split("/")[0] for name in differing} == {"test", "preparation.json"}
 
 
+def test_test_songs_can_take_turns(music, tmp_path):
+  few = ("--train-songs=0", "--valid-songs=0", "--mixes=0", "--mp3-mixes=0")
+  _make(tmp_path, *few, "--test-songs=3", "--test-instruments=both")
+  names = [song.name for song in find_songs(tmp_path / "test")]
+  assert names == ["heard-01", "unheard-01", "unheard-02"]
+  # Each turn counts the songs, whatever they are called.
+  mixture = "test/song-01/mixture.wav"
+  first = (tmp_path / "test/unheard-01/mixture.wav").read_bytes()
+  assert first == _files(music)[mixture]
+
+
 def test_asking_for_nothing_is_an_error(tmp_path):
   flags = ["--train-songs=0", "--valid-songs=0", "--test-songs=0"]
   with pytest.raises(UserError, match="no song requested"):
