@@ -44,7 +44,7 @@ _MOST_CLUSTERS = 5  # that are started here in a row without any item done
 
 
 class _NoWorkersError(Exception):
-  """No worker has been there for long."""
+  """No worker has been there for long, or one died while the cluster started."""
 
 
 class IgnoreInterrupts(WorkerPlugin):
@@ -111,17 +111,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
   }
   with dask.config.set(settings), contextlib.ExitStack() as stack:
     if scheduler is None:
-      cluster = stack.enter_context(
-        LocalCluster(
-          n_workers=workers,
-          threads_per_worker=1,
-          processes=True,
-          host="127.0.0.1",
-          dashboard_address="127.0.0.1:0",  # its default port may be taken
-          memory_limit=None,
-          silence_logs=logging.CRITICAL,
-        )
-      )
+      cluster = stack.enter_context(_start(workers))
       client = stack.enter_context(Client(cluster))
       client.register_plugin(IgnoreInterrupts())
     else:
@@ -133,6 +123,22 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
           " the address of a Dask scheduler, such as tcp://10.0.0.1:8786"
         ) from error
     yield client
+
+
+def _start(workers: int) -> LocalCluster:
+  """Start a cluster of processes."""
+  try:
+    return LocalCluster(
+      n_workers=workers,
+      threads_per_worker=1,
+      processes=True,
+      host="127.0.0.1",
+      dashboard_address="127.0.0.1:0",  # its default port may be taken
+      memory_limit=None,
+      silence_logs=logging.CRITICAL,
+    )
+  except RuntimeError as error:  # a worker died before it was there
+    raise _NoWorkersError from error
 
 
 def _run(

@@ -75,10 +75,12 @@ class _Drawing:
       left.set_ylabel("uSDR of test songs, dB")
       right.set_ylabel("difference, dB (95 % interval)")
       for axes in (left, right):
+        axes.set_xlim(min(counts) / 1.5, max(counts) * 1.5)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(counts), [str(count) for count in sorted(counts)])
         axes.set_xlabel("labeled songs")
-        axes.legend(fontsize=7, frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+          axes.legend(fontsize=7, frameon=False)
       self._save(figure, "labels" if number == 0 else f"labels-{number + 1}")
 
   def learning(self, grid: Grid, rows: Rows) -> None:

@@ -25,7 +25,7 @@ from mixit_jax.training.record import new_record
 from mixit_jax.training.restart import find_past
 from mixit_jax.training.state import TrainState
 from mixit_jax.training.step import jit_train_step
-from mixit_jax.training.telemetry import Telemetry
+from mixit_jax.training.telemetry import Telemetry, has_validation
 from mixit_jax.training.validation import Validator
 from mixit_jax.training.workdir import claim_workdir, owned
 
@@ -88,7 +88,10 @@ def train(config: Config, workdir: Path) -> bool:
     else:
       state = past.state
       logging.info("resuming %s at step %d", workdir, first)
-    validated = not _is_validated(config, first) or checkpoints.has_loss(first)
+    # A validation whose report a full disk has swallowed is done again.
+    validated = not _is_validated(config, first) or (
+      checkpoints.has_loss(first) and has_validation(workdir, first)
+    )
     if first >= run.steps and validated:
       logging.info("%s has already taken its %d steps", workdir, run.steps)
       return True

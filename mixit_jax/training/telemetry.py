@@ -160,17 +160,34 @@ class Telemetry:
       self._failed = True
 
 
+def has_validation(workdir: Path, step: int) -> bool:
+  """Tell whether the validation after a step is among the metrics of a run."""
+  file = workdir / METRICS_FILE
+  if not file.exists():
+    return False
+  reports = map(_read, file.read_text(errors="replace").splitlines())
+  return ("valid", step) in reports
+
+
+def _read(line: str) -> tuple[str, int] | None:
+  """Return group and step of a line, or nothing if it is torn."""
+  try:
+    report = json.loads(line)
+    return report["group"], report["step"]
+  except (ValueError, KeyError, TypeError):
+    return None
+
+
 def _drop_repeated(file: Path, first_step: int, validated: bool) -> None:
   """Drop lines of what will be repeated, and the line that a kill has torn."""
   if not file.exists():
     return
 
   def stays(line: str) -> bool:
-    try:
-      report = json.loads(line)
-      step, group = report["step"], report["group"]
-    except (ValueError, KeyError, TypeError):
+    report = _read(line)
+    if report is None:
       return False
+    group, step = report
     repeated = group == "valid" and not validated
     return step < first_step or (step == first_step and not repeated)
 

@@ -106,6 +106,23 @@ def test_a_local_cluster_that_lost_all_workers_is_started_anew(tmp_path, monkeyp
   assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_worker_that_dies_while_a_local_cluster_starts_costs_that_start_only(
+  tmp_path, monkeypatch
+):
+  start, starts = cluster.LocalCluster, []
+
+  def fail_at_first(**options):
+    starts.append(options)
+    if len(starts) == 1:
+      raise RuntimeError("Nanny failed to start.")  # as Dask says it
+    return start(**options)
+
+  monkeypatch.setattr(cluster, "LocalCluster", fail_at_first)
+  jobs = [(number, tmp_path) for number in range(2)]
+  assert engine.run(_note, jobs, 2, "x") == [0, 1]
+  assert len(starts) == 2
+
+
 def test_an_item_that_kills_its_workers_is_named():
   with pytest.raises(UserError, match=r"^\d: its worker process died .*--workers"):
     engine.run(_die, [1, 2], 2, "x", max_crashes=1)

@@ -1,5 +1,7 @@
 import pytest
 
+from experiments.small_scale.figures import draw_figures
+from experiments.small_scale.grid import Grid, Table
 from experiments.small_scale.measures import difference, group_of, groups, score
 
 
@@ -44,3 +46,13 @@ def test_songs_that_are_all_of_a_kind_are_no_groups():
   assert groups({"a": row("a", 0, song_01=1.0, song_02=2.0)}) == []
   assert group_of("TimGM6mb-01") == "TimGM6mb"
   assert group_of("mutilated_mime") == ""
+
+
+@pytest.mark.parametrize("arms", ["a", "ab"])
+def test_what_is_there_is_drawn(tmp_path, arms):
+  """Also when the first arm has no other to compare with yet."""
+  pytest.importorskip("matplotlib")
+  grid = Grid((), (Table("Both", "tiny", ("a", "b")),), {"b": "a"}, "songs")
+  rows = {name: row | {"valid": [[1, 0.5, None]]} for name, row in ROWS.items()}
+  draw_figures(grid, {n: r for n, r in rows.items() if n[0] in arms}, tmp_path)
+  assert {file.name for file in tmp_path.iterdir()} == {"labels.png", "learning.png"}

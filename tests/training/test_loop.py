@@ -196,6 +196,23 @@ def test_full_disk_for_metrics_does_not_stop_the_training(
   assert caplog.text.count("metrics cannot be written") == 1
 
 
+def test_a_validation_that_a_full_disk_has_swallowed_is_reported_later(
+  music, tmp_path, monkeypatch
+):
+  config = pretrain_config(music, steps=2)
+  train(config, tmp_path)
+  metrics = tmp_path / "metrics.jsonl"
+  whole = metrics.read_text().splitlines()
+  lost = [line for line in whole if '"valid"' not in line]
+  metrics.write_text("".join(f"{line}\n" for line in lost))
+  assert train(config, tmp_path)
+  again = metrics.read_text().splitlines()
+  assert again[:-1] == lost
+  (before,) = set(whole) - set(lost)
+  one, other = json.loads(before), json.loads(again[-1])
+  assert one | {"time": 0} == other | {"time": 0}
+
+
 def test_patience_ends_a_run_that_no_longer_improves(music, tmp_path, monkeypatch):
   from mixit_jax.training.validation import Validator
 
