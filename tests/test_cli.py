@@ -15,8 +15,8 @@ from training.tiny import RATE, STEMS, stem_audio
 
 import mixit_jax
 from mixit_jax.audio.files import read_audio, write_audio
-from mixit_jax.cli import main
-from mixit_jax.options import SHELLS, make_parser
+from mixit_jax.cli import main, make_parser
+from mixit_jax.commands.completion import SHELLS
 
 
 def test_separate_writes_every_stem_at_the_right_length(finetuned, tmp_path, capsys):
@@ -271,7 +271,7 @@ def test_devices_that_are_not_there_are_one_line(command):
   assert "JAX_PLATFORMS=cpu" in line
 
 
-COMMANDS = make_parser(None)._subparsers._group_actions[0].choices
+COMMANDS = make_parser()._subparsers._group_actions[0].choices
 
 
 @pytest.mark.parametrize("command", COMMANDS)

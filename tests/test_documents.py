@@ -20,9 +20,9 @@ from training.tiny import RATE, stem_audio
 
 from data_prep import fma
 from mixit_jax import cli
+from mixit_jax.cli import make_parser
 from mixit_jax.flags import parse_flags
 from mixit_jax.inference.exporting import export
-from mixit_jax.options import make_parser
 from mixit_jax.training.config import Config
 
 ROOT = Path(__file__).parent.parent
@@ -136,7 +136,7 @@ def test_commands_that_need_more_are_understood(file):
   for block in blocks(file):
     for words in block.commands if block.needs else ():
       if words[0] == "mixit-jax":
-        make_parser(None).parse_args(words[1:])
+        make_parser().parse_args(words[1:])
         continue
       if words[1].endswith(".py"):
         assert (ROOT / words[1]).is_file()
@@ -149,7 +149,7 @@ def test_commands_that_need_more_are_understood(file):
 
 
 def test_commands_in_sentences_exist():
-  parser = make_parser(None)
+  parser = make_parser()
   commands = next(a.choices for a in parser._actions if a.dest == "command")
   for file in FILES:
     text = (ROOT / file).read_text("utf-8")

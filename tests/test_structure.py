@@ -22,7 +22,6 @@ FLOORS = {
   "files": 1,
   "flags": 1,
   "lock": 1,
-  "options": 1,
   "audio": 2,
   "devices": 2,
   "objectives": 2,
@@ -35,9 +34,10 @@ FLOORS = {
   "inference": 5,
   "doctor": 6,
   "plots": 6,
+  "commands": 7,
   "main": 7,
-  "cli": 7,
-  "__main__": 8,
+  "cli": 8,
+  "__main__": 9,
 }
 
 # Host libraries that a machine which only computes may lack.
