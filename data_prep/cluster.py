@@ -44,7 +44,7 @@ _MOST_CLUSTERS = 5  # that are started here in a row without any item done
 
 
 class _NoWorkersError(Exception):
-  """No worker has been there for long, or one died while the cluster started."""
+  """No worker has been there for long, or one died while a cluster was started."""
 
 
 class IgnoreInterrupts(WorkerPlugin):
@@ -79,23 +79,28 @@ def run_in_cluster(
       raise UserError(
         f"a worker lacks a module ({error}): all need the same installation as here"
       ) from error
-    except (CancelledError, CommClosedError) as error:
-      where = "of the workers" if scheduler is None else f"at {scheduler}"
-      raise UserError(
-        f"the scheduler {where} is gone ({one_line(error)}); run the same command again"
-      ) from error
-    except _NoWorkersError as error:
+    except (_NoWorkersError, CancelledError, CommClosedError) as error:
       if scheduler is not None:
-        raise UserError(
-          f"--scheduler={scheduler}: no worker for {NO_WORKER_REMOTE:.0f} s; start"
-          " workers and run the same command again"
-        ) from error
+        raise UserError(_lost(scheduler, error)) from error
       failures = 1 if len(pending) < before else failures + 1
       if failures == _MOST_CLUSTERS:
         raise UserError(
           f"all {workers} worker processes died, {failures} times in a row; is there"
           " enough memory for so many? Try fewer (--workers)"
         ) from error
+
+
+def _lost(scheduler: str, error: Exception) -> str:
+  """Say what is missing of a cluster that exists."""
+  if isinstance(error, _NoWorkersError):
+    return (
+      f"--scheduler={scheduler}: no worker for {NO_WORKER_REMOTE:.0f} s; start"
+      " workers and run the same command again"
+    )
+  return (
+    f"the scheduler at {scheduler} is gone ({one_line(error)}); run the same command"
+    " again"
+  )
 
 
 @contextlib.contextmanager

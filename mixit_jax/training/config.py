@@ -158,6 +158,11 @@ class InitConfig(Checked):
   freeze: Literal["none", "blocks"] = setting(
     "blocks: train only band split and decoder (paper 4.5)", "none"
   )
+  decoder: Literal["keep", "random"] = setting(
+    "keep: that of the outputs that are selected as stems (paper 4.3); random: a new "
+    "one, so that nothing is selected and the run may have any number of outputs",
+    "keep",
+  )
   select_seconds: float = setting(
     "length of the chunks on which outputs are matched with stems, where the run has "
     "more outputs than stems (paper 4.3)",
@@ -332,6 +337,11 @@ class Config:
     require(
       round(valid.hop_seconds * model.sample_rate) > 0,
       f"valid.hop_seconds = {valid.hop_seconds:g} is shorter than a sample",
+    )
+    require(
+      self.init.decoder == "keep" or bool(self.init.run),
+      'init.decoder = "random" is for a start from other weights; set init.run, or '
+      "leave it out: without it all parameters are random",
     )
     if self.objective.kind == "stems":
       stems = self.data.stems

@@ -41,7 +41,7 @@ def initial_state(objective: Objective, workdir: Path, mesh: Mesh) -> TrainState
 
   With `init.run` the parameters are those of that run; if it has more outputs than
   stems are wanted, they are selected on the validation songs first and the choice is
-  stored in `channel_selection.json`.
+  stored in `channel_selection.json`. A decoder that is drawn anew needs no selection.
 
   Raises:
     UserError: the weights are missing, damaged or of another architecture.
@@ -90,6 +90,9 @@ def _starting_params(objective: Objective, workdir: Path) -> Params:
   start = objective.config.init
   weights = read_weights(Path(start.run), start.weights)
   _check_weights(objective, weights)
+  if start.decoder == "random":
+    drawn = jax.device_get(_random_params(objective.config)["decoder"])
+    return {**weights.params, "decoder": drawn}
   nameless = objective.stems is not None and weights.stems is None
   if weights.config.num_sources == objective.model.num_sources and not nameless:
     return weights.params
@@ -101,6 +104,8 @@ def _check_weights(objective: Objective, weights: Weights) -> None:
   """Raise a ConfigError unless the run can start from these weights."""
   origin, stems = objective.config.init.run, objective.stems
   _check_architecture(weights.config, objective.config.model, origin)
+  if objective.config.init.decoder == "random":
+    return
   have, want = weights.config.num_sources, objective.model.num_sources
   if have < want:
     raise ConfigError(

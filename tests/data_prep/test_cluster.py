@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from distributed.comm import CommClosedError
 
 from data_prep import cluster, engine
 from mixit_jax.errors import UserError
@@ -106,18 +107,25 @@ def test_a_local_cluster_that_lost_all_workers_is_started_anew(tmp_path, monkeyp
   assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.parametrize(
+  ("part", "error"),
+  [
+    ("LocalCluster", RuntimeError("Nanny failed to start.")),
+    ("Client", CommClosedError("Stream is closed")),
+  ],
+)
 def test_a_worker_that_dies_while_a_local_cluster_starts_costs_that_start_only(
-  tmp_path, monkeypatch
+  tmp_path, monkeypatch, part, error
 ):
-  start, starts = cluster.LocalCluster, []
+  start, starts = getattr(cluster, part), []
 
-  def fail_at_first(**options):
+  def fail_at_first(*arguments, **options):
     starts.append(options)
     if len(starts) == 1:
-      raise RuntimeError("Nanny failed to start.")  # as Dask says it
-    return start(**options)
+      raise error  # as Dask says it
+    return start(*arguments, **options)
 
-  monkeypatch.setattr(cluster, "LocalCluster", fail_at_first)
+  monkeypatch.setattr(cluster, part, fail_at_first)
   jobs = [(number, tmp_path) for number in range(2)]
   assert engine.run(_note, jobs, 2, "x") == [0, 1]
   assert len(starts) == 2

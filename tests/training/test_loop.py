@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 from training.tiny import STEMS, finetune_config, pretrain_config
 
+from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.errors import UserError
+from mixit_jax.separator import init
+from mixit_jax.training.dataset import settle_data
+from mixit_jax.training.initialize import check_start, initial_state
 from mixit_jax.training.loop import train
+from mixit_jax.training.objectives import make_objective
 from mixit_jax.weights import runs
 from mixit_jax.weights.runs import read_weights
 
@@ -162,6 +167,27 @@ def test_data_that_does_not_serve_is_an_error_before_anything_is_written(
   with pytest.raises(UserError, match=words):
     train(config, tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def test_a_decoder_that_is_drawn_anew_fits_any_number_of_outputs(
+  music, finetuned, pretrained, tmp_path
+):
+  config = with_init(finetune_config(music), run=str(pretrained), decoder="random")
+  mesh = make_mesh(devices=jax.devices()[:1])
+  objective = make_objective(settle_data(config), mesh)
+  check_start(objective)
+  state = initial_state(objective, tmp_path, mesh)
+  there = read_weights(pretrained, "mean").params
+  for part in ("band_split", "blocks"):
+    jax.tree.map(np.testing.assert_array_equal, state.params[part], there[part])
+  drawn = init(objective.model, jax.random.key(config.run.seed))["decoder"]
+  jax.tree.map(np.testing.assert_array_equal, state.params["decoder"], drawn)
+  assert not (tmp_path / "channel_selection.json").exists()
+  # More outputs than there are: not without a new decoder.
+  more = with_init(pretrain_config(music), run=str(finetuned), decoder="random")
+  check_start(make_objective(more, mesh))
+  with pytest.raises(UserError, match=r"set init\.run"):
+    with_init(config, run="")
 
 
 def test_a_start_from_another_architecture_is_refused(music, pretrained, tmp_path):
