@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from experiments.small_scale.__main__ import GRIDS, choose, find_grid
-from experiments.small_scale.grid import Finetune, read_grid
+from experiments.small_scale.grid import Finetune, Pretrain, read_grid
 from experiments.small_scale.results import Results
 from experiments.small_scale.schedule import run_tasks
 from experiments.small_scale.training import get_config
@@ -86,11 +86,14 @@ def test_the_grids_of_the_project_can_be_read(file):
     assert set(table.arms) <= arms
   assert set(grid.against) | set(grid.against.values()) <= arms
   for task in grid.tasks:
-    keys = getattr(task, "config", {})
+    if not isinstance(task, Finetune | Pretrain):
+      continue
     stage = "finetune" if isinstance(task, Finetune) else "pretrain"
-    for key, value in keys.items():
+    changes = {"init": {"run": getattr(task, "start", "")}}
+    for key, value in task.config.items():
       section, name = key.split(".")
-      get_config(f"{stage}-{task.size}").changed(**{section: {name: value}})
+      changes.setdefault(section, {})[name] = value
+    get_config(f"{stage}-{task.size}").changed(**changes)
 
 
 @pytest.mark.parametrize(
