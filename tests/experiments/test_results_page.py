@@ -1,4 +1,4 @@
-"""docs/results.md says what experiments/small_scale/results.json holds."""
+"""docs/results.md says what the files of experiments/small_scale/results hold."""
 
 from pathlib import Path
 
@@ -12,26 +12,26 @@ from experiments.small_scale.results import Results
 
 FOLDER = Path(experiments.small_scale.__file__).parent
 PAGE = FOLDER.parent.parent / "docs/results.md"
+FILES = sorted((FOLDER / "results").glob("*.json"))
 
 
-@pytest.fixture(scope="module")
-def rows():
-  return Results(FOLDER / "results.json").rows
+@pytest.fixture(params=FILES, ids=lambda file: file.stem)
+def stored(request):
+  """A grid and what is measured of it."""
+  return read_grid(find_grid(request.param.stem)), Results(request.param)
 
 
-def test_every_table_is_that_of_the_stored_results(rows):
+def test_every_table_is_that_of_the_stored_results(stored):
+  grid, results = stored
   page = PAGE.read_text("utf-8")
-  tables = [
-    block
-    for block in report(read_grid(find_grid("rung1")), rows).split("\n\n")
-    if block.startswith("|")
-  ]
+  blocks = report(grid, results.rows).split("\n\n")
+  tables = [block for block in blocks if block.startswith("|")]
   assert tables
   for table in tables:
     assert table in page
 
 
-def test_every_stored_row_is_a_cell_of_the_grid(rows):
-  tasks = {task.name: task for task in read_grid(find_grid("rung1")).tasks}
-  stored = Results(FOLDER / "results.json")
-  assert all(stored.has(tasks[name]) for name in rows)
+def test_every_stored_row_is_a_cell_of_the_grid(stored):
+  grid, results = stored
+  tasks = {task.name: task for task in grid.tasks}
+  assert all(results.has(tasks[name]) for name in results.rows)
