@@ -30,9 +30,9 @@ ARMS = ("scratch", "finetune")
 SHAPE = ["--sample-rate=8000", "--seconds=6", "--hop=3"]
 
 
-def train(config: str, run: str, shards: str, *flags: str) -> list[str]:
+def train(stage: str, shards: str, *flags: str) -> list[str]:
   """Return the command that trains a stage of the recipe on prepared data."""
-  files = [f"--config=configs/demo.py:{config}", f"--workdir={RUN}/{run}"]
+  files = [f"--config=configs/demo.py:{stage}", f"--workdir={RUN}/{stage}"]
   return [*TRAIN, *files, f"--config.data.shards={RUN}/{shards}", *flags]
 
 
@@ -64,7 +64,7 @@ STAGES = {
     f"--out={RUN}/musdb",
     *SHAPE,
   ],
-  "pretrain": train("pretrain", "pretrain", "fma"),
+  "pretrain": train("pretrain", "fma"),
   "select_channels": [
     *COMMAND,
     "select-channels",
@@ -72,16 +72,8 @@ STAGES = {
     f"--songs={RUN}/musdb/valid",
     *("--weights=best", "--seconds=4"),
   ],
-  # Both differ in nothing but where the parameters start. For so few songs a decoder
-  # that is drawn anew serves better than those of the selected outputs.
-  "finetune": train(
-    "finetune",
-    "finetune",
-    "musdb",
-    f"--config.init.run={RUN}/pretrain",
-    "--config.init.decoder=random",
-  ),
-  "scratch": train("finetune", "scratch", "musdb"),
+  "finetune": train("finetune", "musdb", f"--config.init.run={RUN}/pretrain"),
+  "scratch": train("scratch", "musdb"),
   "evaluate_scratch": evaluate("scratch"),
   "evaluate_finetune": evaluate("finetune"),
   "separate": [

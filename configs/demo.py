@@ -1,7 +1,8 @@
 """The recipe in miniature, on synthetic songs at 8 kHz: minutes on two CPU cores.
 
     --config=configs/demo.py:pretrain   MixIT with 12 outputs on unlabeled mixes
-    --config=configs/demo.py:finetune   4 stems, after pre-training or from scratch
+    --config=configs/demo.py:finetune   4 stems, started from the pre-trained run
+    --config=configs/demo.py:scratch    4 stems, from random parameters
 
 `make demo` runs all of it. Code, objectives and commands are those of the paper's
 models; only sizes differ, so the scores say nothing about theirs.
@@ -22,12 +23,14 @@ from mixit_jax.training.config import (
 SAMPLE_RATE = 8000
 # 257 bins of 15.6 Hz: fine where bass and kick live, coarse above.
 BANDS = (4,) * 4 + (8,) * 4 + (17,) * 4 + (33,) + (36,) * 3
+# Large steps undo what was learned before.
+PEAK_RATES = {"pretrain": 2e-3, "finetune": 5e-4, "scratch": 2e-3}
 
 
 def get_config(stage: str) -> Config:
-  """Return the configuration of a stage: "pretrain" or "finetune"."""
-  if stage not in ("pretrain", "finetune"):
-    raise UserError(f'stage "{stage}" is neither pretrain nor finetune')
+  """Return the configuration of a stage: "pretrain", "finetune" or "scratch"."""
+  if stage not in PEAK_RATES:
+    raise UserError(f'stage "{stage}" is none of {", ".join(PEAK_RATES)}')
   pretrain = stage == "pretrain"
   model = SeparatorConfig(
     num_blocks=2,
@@ -49,7 +52,7 @@ def get_config(stage: str) -> Config:
     # The mean of the best checkpoints of so short a run would reach far back.
     init=InitConfig(select_seconds=4.0, weights="best"),
     optimizer=OptimizerConfig(
-      peak_rate=2e-3,
+      peak_rate=PEAK_RATES[stage],
       warmup_steps=100 if pretrain else 50,
       constant_epochs=0 if pretrain else 6,
       decay=0.87 if pretrain else 0.7,

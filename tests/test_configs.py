@@ -43,7 +43,7 @@ def build(module, argument):
   [
     *((configs.pretrain, size) for size in SIZES),
     *((configs.finetune, size) for size in SIZES),
-    *((configs.demo, stage) for stage in ("pretrain", "finetune")),
+    *((configs.demo, stage) for stage in configs.demo.PEAK_RATES),
   ],
 )
 def test_every_configuration_gives_a_model_that_separates(module, argument):

@@ -62,10 +62,12 @@ def test_the_demo_tells_how_both_arms_separate(run, gain, verdict):
     assert figure in summary
 
 
-def test_both_arms_differ_only_in_their_start():
-  finetune, scratch = (set(demo.STAGES[arm]) for arm in demo.ARMS[::-1])
-  assert {flag.partition("=")[0] for flag in finetune ^ scratch} == {
-    "--workdir",
-    "--config.init.run",
-    "--config.init.decoder",
-  }
+def test_both_arms_differ_only_in_their_start_and_their_rate():
+  from configs.demo import get_config
+
+  finetune, scratch = (get_config(arm).to_dict() for arm in ("finetune", "scratch"))
+  assert {key for key in finetune if finetune[key] != scratch[key]} == {"optimizer"}
+  assert finetune["optimizer"] | {"peak_rate": 2e-3} == scratch["optimizer"]
+  commands = {arm: demo.STAGES[arm] for arm in demo.ARMS}
+  extra = [flag for flag in commands["finetune"] if "init.run" in flag]
+  assert len(commands["finetune"]) == len(commands["scratch"]) + len(extra) == 7
