@@ -33,11 +33,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # The longest files, first to be handed to a worker: the others fill up the rest.
 LONGEST = (
+  "test_tpu",
   "test_real_music",
   "test_restarts",
   "test_loop",
   "test_steps",
   "test_torch_witness",
+  "test_forecast",
+  "test_browser",
 )
 
 

@@ -5,10 +5,11 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
+REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("mixit_jax", "data_prep")
 BUILT_FROM = (*PACKAGES, "configs", "pyproject.toml", "README.md", "LICENSE")
 

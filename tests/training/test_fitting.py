@@ -7,6 +7,7 @@ import jax
 import pytest
 from training.tiny import finetune_config, pretrain_config
 
+from benchmarks.fit import STAGES
 from benchmarks.report import RESULTS
 from configs import finetune, pretrain
 from mixit_jax.devices import memory
@@ -121,13 +122,14 @@ def test_the_folder_keeps_what_was_asked_for(pretrained):
 
 
 @pytest.mark.parametrize(
-  "row", COMPILED, ids=lambda row: f"{row['target']} {row['size']}"
+  "row", COMPILED, ids=lambda row: f"{row['target']} {row['stage']} {row['size']}"
 )
 def test_the_estimate_lies_above_what_was_compiled(row, one):
   """The rows of docs/scaling.md, and not so far above that it would be of no use."""
   devices = re.search(r"\d+(x\d+)?$", row["target"])[0]
-  each = 64 // math.prod(int(side) for side in devices.split("x"))
-  config = bfloat16(pretrain.get_config(row["size"])).changed(
+  config = bfloat16(STAGES[row["stage"]](row["size"]))
+  each = config.run.batch // math.prod(int(side) for side in devices.split("x"))
+  config = config.changed(
     model={"remat": row["remat"]},
     run={"batch": each, "accumulation": row["accumulation"]},
   )
