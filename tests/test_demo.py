@@ -1,6 +1,8 @@
 """What the demo says about the scores that its stages wrote."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,3 +73,22 @@ def test_both_arms_differ_only_in_their_start_and_their_rate():
   commands = {arm: demo.STAGES[arm] for arm in demo.ARMS}
   extra = [flag for flag in commands["finetune"] if "init.run" in flag]
   assert len(commands["finetune"]) == len(commands["scratch"]) + len(extra) == 7
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
+def test_the_documents_say_what_the_demo_measured(document):
+  root = Path(demo.__file__).parent
+  text = (root / document).read_text("utf-8")
+  stored = json.loads((root / "benchmarks/results/demo.json").read_text("utf-8"))
+  more = stored["more_songs"]["usdr_mdx"]["average"]
+  low, high = more["interval"]
+  assert re.search(
+    rf"{more['difference']:.2f} dB.{{0,40}}{low:.2f} to {high:.2f}", text
+  )
+  for score in ("usdr_mdx", "csdr"):
+    found = stored["demo"]["finetune_minus_scratch"][score]["average"]
+    if document == "README.md":
+      first, second, gain = (found[k] for k in ("first", "second", "difference"))
+      low, high = found["interval"]
+      cells = f"{first:.2f} | {second:.2f} | {gain:+.2f} dB ({low:.2f} to {high:.2f})"
+      assert cells in text
