@@ -283,7 +283,7 @@ def test_it_fits_a_phone_in_both_themes(page):
     key(page, "t")
     assert ground() == seen[0]
     page.refresh()
-    assert ground() == seen[0]  # remembered
+    wait_for(lambda: ground() == seen[0])  # remembered
   finally:
     page.execute_script("localStorage.clear()")
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
