@@ -92,3 +92,12 @@ def test_the_documents_say_what_the_demo_measured(document):
       low, high = found["interval"]
       cells = f"{first:.2f} | {second:.2f} | {gain:+.2f} dB ({low:.2f} to {high:.2f})"
       assert cells in text
+
+
+def test_the_rates_that_were_tried_are_the_stored_ones():
+  root = Path(demo.__file__).parent
+  text = (root / "docs/results.md").read_text("utf-8")
+  stored = json.loads((root / "benchmarks/results/demo.json").read_text("utf-8"))
+  for row in stored["rates"]:
+    low, high = row["interval"]
+    assert f"| {row['difference']:+.2f} | {low:+.2f} to {high:+.2f} |" in text

@@ -20,6 +20,7 @@ from data_prep.sampled.fluidsynth import check_installed
 from data_prep.sampled.fonts import TEST_FONTS, TRAINING_FONTS, find_fonts
 from data_prep.sampled.songs import SampledSong
 from mixit_jax.console import expand_home, run_command
+from mixit_jax.errors import UserError
 from mixit_jax.files import sha256
 
 
@@ -54,6 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
   test_fonts = find_fonts("--test-fonts", flags.test_fonts)
   songs = []
   named = {font.stem: font for font in test_fonts}
+  if len(named) < len(test_fonts):
+    raise UserError(f"--test-fonts={flags.test_fonts}: two have the same name")
   for place in song_sets.places(flags, test_groups=tuple(named)):
     font = named.get(place.group) or fonts[place.seed[-1] % len(fonts)]
     songs.append(

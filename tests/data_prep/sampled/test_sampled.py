@@ -114,6 +114,18 @@ def test_a_font_that_cannot_be_read_is_an_error_of_one_line(font, tmp_path):
   assert "\n" not in str(raised.value)
 
 
+def test_test_songs_are_named_after_their_fonts(font, tmp_path):
+  other = tmp_path / "other.sf2"
+  other.symlink_to(font)
+  few = ("--train-songs=0", "--valid-songs=0", "--mixes=0", "--mp3-mixes=0")
+  fonts = f"--test-fonts={font},{other}"
+  make(tmp_path / "music", *few, "--test-songs=3", fonts)
+  names = [song.name for song in find_songs(tmp_path / "music/test")]
+  assert names == [f"{font.stem}-01", f"{font.stem}-02", "other-01"]
+  with pytest.raises(UserError, match="two have the same name"):
+    make(tmp_path / "same", *few, "--test-songs=3", f"--test-fonts={font},{font}")
+
+
 def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
   monkeypatch.setattr(fluidsynth, "PROGRAM", "no-such-program")
   with pytest.raises(UserError, match="no-such-program is not installed: apt install"):
