@@ -25,6 +25,7 @@ class Place:
   split: str
   seed: tuple[int, ...]
   seconds: float
+  ensemble: str = "full"
   group: str = ""  # of a test song
 
 
@@ -41,6 +42,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   flag("--mixes", type=natural, default=90, help="songs without stems (%(default)s)")
   flag("--mp3-mixes", type=natural, default=4, help="of these, as MP3 (%(default)s)")
   flag("--mix-seconds", type=positive_float, default=20.0, help="their length (20)")
+  flag(
+    "--mix-ensembles",
+    choices=("any", "full"),
+    default="any",
+    help="stems of a mix: any of them, from a single one to all, as in music of many "
+    "kinds, or all, as in the songs (%(default)s)",
+  )
   add_workers_flag(parser)
 
 
@@ -68,11 +76,12 @@ def places(
       group = groups[place]
       song = f"{group}-{turn + 1:02d}" if len(groups) > 1 else f"song-{number + 1:02d}"
       seed = (flags.seed, split, number)
-      yield Place(flags.out / name / song, name, seed, flags.song_seconds, group)
+      yield Place(flags.out / name / song, name, seed, flags.song_seconds, group=group)
   for number in range(flags.mixes):
     suffix = "mp3" if number < flags.mp3_mixes else "flac"
     path = flags.out / UNLABELED / f"mix-{number + 1:03d}.{suffix}"
-    yield Place(path, UNLABELED, (flags.seed, len(SPLITS), number), flags.mix_seconds)
+    seed = (flags.seed, len(SPLITS), number)
+    yield Place(path, UNLABELED, seed, flags.mix_seconds, flags.mix_ensembles)
 
 
 def make(

@@ -59,9 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
     raise UserError(f"--test-fonts={flags.test_fonts}: two have the same name")
   for place in song_sets.places(flags, test_groups=tuple(named)):
     font = named.get(place.group) or fonts[place.seed[-1] % len(fonts)]
-    songs.append(
-      SampledSong(place.path, place.seed, place.seconds, flags.sample_rate, font)
-    )
+    settings = (place.seed, place.seconds, flags.sample_rate, place.ensemble)
+    songs.append(SampledSong(place.path, *settings, font))
   # The same font may lie elsewhere: what counts is what it holds.
   flags.fonts, flags.test_fonts = _contents(fonts), _contents(test_fonts)
   song_sets.make(flags, "data_prep.sampled", songs)

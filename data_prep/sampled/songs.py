@@ -23,7 +23,8 @@ class SampledSong(BaseSong):
 
   def stems(self) -> dict[str, np.ndarray]:
     """Return the stems [2, L] of the song."""
-    return perform(self.seed, self.seconds, self.sample_rate, BAND, self.play)
+    band = {stem: BAND[stem] for stem in self.playing}
+    return perform(self.seed, self.seconds, self.sample_rate, band, self.play)
 
   def play(self, part: Part, timbre: Timbre, length: int) -> np.ndarray:
     """Return what one part sounds like [2, length].

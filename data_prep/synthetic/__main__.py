@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
   bands = both if flags.test_instruments == "both" else (flags.test_instruments,)
   for place in song_sets.places(flags, test_groups=bands):
     band = place.group or "heard"
-    songs.append(Song(place.path, place.seed, place.seconds, flags.sample_rate, band))
+    settings = (place.seed, place.seconds, flags.sample_rate, place.ensemble)
+    songs.append(Song(place.path, *settings, band))
   song_sets.make(flags, "data_prep.synthetic", songs)
 
 

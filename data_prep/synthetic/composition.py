@@ -63,6 +63,13 @@ class Part:
   notes: list[Note]
 
 
+def draw_ensemble(rng: np.random.Generator, stems: Collection[str]) -> list[str]:
+  """Draw what plays in music of any kind: one stem to all, each number as likely."""
+  count = int(rng.integers(1, len(stems), endpoint=True))
+  chosen = set(rng.permutation(list(stems))[:count].tolist())
+  return [stem for stem in stems if stem in chosen]
+
+
 def compose(
   rng: np.random.Generator,
   seconds: float,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.synthetic.composition import Part, compose
+from data_prep.synthetic.composition import Part, compose, draw_ensemble
 from data_prep.synthetic.effects import draw_effects
 from data_prep.synthetic.instruments import (
   INSTRUMENTS,
@@ -42,6 +42,7 @@ class BaseSong(ABC):
   seed: tuple[int, ...]  # which song
   seconds: float
   sample_rate: int
+  ensemble: str  # "full": all stems sound; "any": some of them
 
   def is_finished(self) -> bool:
     """Tell whether the song exists."""
@@ -65,6 +66,13 @@ class BaseSong(ABC):
   def stems(self) -> dict[str, np.ndarray]:
     """Return the stems [2, L] of the song."""
 
+  @property
+  def playing(self) -> list[str]:
+    """The stems that are not silent throughout."""
+    if self.ensemble == "full":
+      return list(MIX)
+    return draw_ensemble(np.random.default_rng((*self.seed, 1)), MIX)
+
 
 @dataclass(frozen=True)
 class Song(BaseSong):
@@ -75,6 +83,7 @@ class Song(BaseSong):
   def stems(self) -> dict[str, np.ndarray]:
     """Return the stems [2, L] of the song."""
     band = UNHEARD if self.band == "unheard" else INSTRUMENTS
+    band = {stem: band[stem] for stem in self.playing}
     return render(self.seed, self.seconds, self.sample_rate, band)
 
 

@@ -24,8 +24,8 @@ def get_config(name: str) -> Config:
     )
   sizes = dict(zip(("num_blocks", "embed_dim", "ffn_dim"), SIZES[size], strict=True))
   return demo.get_config(stage).changed(
-    model=sizes,
     # The cells say what differs between ways to start.
+    model={**sizes, "masks_per_output": 1},
     init={"weights": InitConfig().weights},
     optimizer={
       "peak_rate": 2e-3,
@@ -33,6 +33,7 @@ def get_config(name: str) -> Config:
       "constant_epochs": 0,
       "decay": 0.87,
       "decay_epochs": 1,
+      "ema": 0.0,
     },
     valid={"media": 0},
     run={

@@ -44,7 +44,7 @@ See which outputs of a pre-trained model are the stems, by votes of song chunks.
 def run(options: argparse.Namespace) -> None:
   """Select, and write what was selected."""
   from mixit_jax.data.songs import song_folders
-  from mixit_jax.evaluation.channels import SELECTION_FILE, write_selection
+  from mixit_jax.evaluation.channels import SELECTION_FILE, write_choice
   from mixit_jax.evaluation.selection import select_channels
   from mixit_jax.evaluation.tables import selection_table
   from mixit_jax.files import check_file_writable
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
   )
   print(selection_table(selection.to_dict()), flush=True)
   file = options.json or options.model / SELECTION_FILE
-  write_selection(file, selection, model.card)
+  write_choice(file, selection, model.card)
   if options.page:
     from mixit_jax.inference.listening import write_selection_pages
 

@@ -8,7 +8,7 @@ channels and are computed in float64 from inner products, one product per chunk.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -28,7 +28,7 @@ MAX_SNR_DB = 100.0
 _BLOCK = 8192
 
 
-class _Products(NamedTuple):
+class Products(NamedTuple):
   """Inner products of a chunk, or [...] of many: all that a selection needs."""
 
   power: np.ndarray  # [..., N] energies of the stems
@@ -76,11 +76,16 @@ class ChannelSelection:
     return asdict(self)
 
 
-def write_selection(
-  file: Path, selection: ChannelSelection, card: Mapping[str, Any]
-) -> None:
-  """Store a selection with the card of the weights that it was made for."""
-  write_json(file, {**selection.to_dict(), "weights": dict(card)})
+class Choice(Protocol):
+  """Outputs that were chosen for the stems."""
+
+  def to_dict(self) -> dict[str, Any]:
+    """Return the choice as plain values for JSON."""
+
+
+def write_choice(file: Path, choice: Choice, card: Mapping[str, Any]) -> None:
+  """Store a choice with the card of the weights that it was made for."""
+  write_json(file, {**choice.to_dict(), "weights": dict(card)})
 
 
 def match_channels(
@@ -102,7 +107,7 @@ def match_channels(
   Raises:
     ValueError: the shapes do not fit, or samples are not finite.
   """
-  return _match(_inner_products(references, estimates, channels))
+  return _match(inner_products(references, estimates, channels))
 
 
 def vote_channels(
@@ -130,7 +135,7 @@ def vote_channels(
       than stems.
     ValueError: the shapes do not fit, or samples are not finite.
   """
-  per_chunk = [_inner_products(*chunk, channels) for chunk in chunks]
+  per_chunk = [inner_products(*chunk, channels) for chunk in chunks]
   if not per_chunk:
     raise UserError(
       "channel selection found no chunk: give at least one song that is as long as "
@@ -155,7 +160,7 @@ def vote_channels(
   span = max(float(np.ptp(total_snr)), 1e-9)
   scores = votes + (total_snr - total_snr.min()) / span / (2 * num_stems)
   _, outputs = linear_sum_assignment(scores, maximize=True)
-  products = _Products(*(np.stack(arrays) for arrays in zip(*per_chunk, strict=True)))
+  products = Products(*(np.stack(arrays) for arrays in zip(*per_chunk, strict=True)))
   mean_snr = _stem_snrs(products, outputs)
   return ChannelSelection(
     stems=tuple(stems),
@@ -168,10 +173,14 @@ def vote_channels(
   )
 
 
-def _inner_products(
+def inner_products(
   references: np.ndarray, estimates: np.ndarray, channels: Channels
-) -> _Products:
-  """Compute inner products of stems and outputs, pooled over the channels used."""
+) -> Products:
+  """Compute inner products of stems and outputs, pooled over the channels used.
+
+  Raises:
+    ValueError: the shapes do not fit, or samples are not finite.
+  """
   if channels not in ("all", "left"):
     raise ValueError(f"channels must be 'all' or 'left', not {channels!r}")
   if references.ndim != 3 or references.shape[1:] != estimates.shape[1:]:
@@ -195,29 +204,29 @@ def _inner_products(
   power = np.diagonal(stems).copy()
   # The sum of all inner products of the stems is the energy of their mixture.
   sounding = power > 10.0 ** (SOUNDING_DB / 10.0) * max(stems.sum(), 0.0)
-  return _Products(power, products[:n, n:], products[n:, n:], sounding)
+  return Products(power, products[:n, n:], products[n:, n:], sounding)
 
 
-def _snr_db(power: np.ndarray, error: np.ndarray) -> np.ndarray:
+def snr_db(power: np.ndarray | float, error: np.ndarray | float) -> np.ndarray:
   """Compute an SNR in dB, at most `MAX_SNR_DB`: inner products do not resolve more."""
   return 10.0 * np.log10(
     power / np.maximum(error, 10.0 ** (-MAX_SNR_DB / 10.0) * power)
   )
 
 
-def _match(products: _Products) -> ChunkMatch:
+def _match(products: Products) -> ChunkMatch:
   """Match the stems of one chunk with outputs."""
   power, cross, gram, sounding = products
   error = power[:, None] - 2.0 * cross + np.diagonal(gram)[None, :]
   snr = np.full(cross.shape, np.nan)
-  snr[sounding] = _snr_db(power[sounding, None], error[sounding])
+  snr[sounding] = snr_db(power[sounding, None], error[sounding])
   outputs = np.full(len(power), -1, dtype=np.int64)
   rows, columns = linear_sum_assignment(snr[sounding], maximize=True)
   outputs[np.flatnonzero(sounding)[rows]] = columns
   return ChunkMatch(outputs, snr)
 
 
-def _common_sizes(products: list[_Products], num_stems: int) -> tuple[int, int]:
+def _common_sizes(products: list[Products], num_stems: int) -> tuple[int, int]:
   """Return the numbers of stems and outputs, which all chunks must share."""
   shapes = {chunk.cross.shape for chunk in products}
   if len(shapes) > 1 or next(iter(shapes))[0] != num_stems:
@@ -234,10 +243,10 @@ def _common_sizes(products: list[_Products], num_stems: int) -> tuple[int, int]:
   return num_stems, num_outputs
 
 
-def _stem_snrs(products: _Products, outputs: np.ndarray) -> np.ndarray:
+def _stem_snrs(products: Products, outputs: np.ndarray) -> np.ndarray:
   """Return the SNR of each stem's output [N], averaged over chunks where it sounds."""
   power, cross, gram, sounding = products
   stems = np.arange(len(outputs))
   error = power - 2.0 * cross[:, stems, outputs] + gram[:, outputs, outputs]
-  snr = _snr_db(np.where(sounding, power, 1.0), error)
+  snr = snr_db(np.where(sounding, power, 1.0), error)
   return np.sum(snr, axis=0, where=sounding) / np.sum(sounding, axis=0)

@@ -1,6 +1,7 @@
 """Channel selection on songs: which outputs of a pre-trained model are the stems."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,30 @@ def select_channels(
 ) -> ChannelSelection:
   """Match the model's outputs with the stems of whole songs (paper 4.3).
 
+  The arguments are those of `separated_songs`.
+
+  Raises:
+    UserError: a song (or every song) cannot be read, a stem never sounds, or there are
+      fewer outputs than stems.
+  """
+  found = separated_songs(
+    separate, config, songs, stems, seconds, batch, progress, left_out
+  )
+  return vote_channels(chain.from_iterable(found), stems)
+
+
+def separated_songs(
+  separate: SeparateChunks,
+  config: SeparatorConfig,
+  songs: Sequence[Path],
+  stems: Sequence[str],
+  seconds: float = 6.0,
+  batch: int = _BATCH,
+  progress: Callable[[str], None] = lambda _: None,
+  left_out: Callable[[Path, Exception], None] | None = None,
+) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
+  """Yield of each song the stems [N, C, L] and the outputs [M, C, L] of its chunks.
+
   Args:
     separate: separation of chunks [B, C, L] into [B, M, C, L].
     config: configuration of the model.
@@ -35,44 +60,40 @@ def select_channels(
     seconds: length of the chunks.
     batch: chunks that are separated together.
     progress: called with the name of each song.
-    left_out: called with each song that cannot be read, and why; the others vote.
+    left_out: called with each song that cannot be read, and why; the others count.
       None raises the first error.
 
   Raises:
-    UserError: a song (or every song) cannot be read, a stem never sounds, or there are
-      fewer outputs than stems.
+    UserError: a song (or every song) cannot be read.
   """
-  length = round(seconds * config.sample_rate)
-
-  def read(folder: Path) -> Song | None:
+  found = False
+  for folder in songs:
     progress(folder.name)
     try:
-      return read_song(folder, stems, config.sample_rate, config.num_channels)
+      song = read_song(folder, stems, config.sample_rate, config.num_channels)
     except (UserError, OSError, MemoryError) as error:
       if left_out is None:
         raise
       left_out(folder, error)
-      return None
-
-  def chunks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    found = False
-    for folder in songs:
-      song = read(folder)
-      if song is None:
-        continue
+    else:
       found = True
-      pairs = list(song_chunks(song, length, length))
-      for first in range(0, len(pairs), batch):
-        part = pairs[first : first + batch]
-        # Always the same shape, so that it is compiled once.
-        mixtures = np.stack([mixture for _, mixture in part])
-        padding = ((0, batch - len(part)), (0, 0), (0, 0))
-        estimates = np.asarray(separate(np.pad(mixtures, padding)))
-        yield from (
-          (references, estimate)
-          for (references, _), estimate in zip(part, estimates, strict=False)
-        )
-    if not found:
-      raise UserError(f"none of {len(songs)} songs can be read")
+      yield _separated(separate, song, round(seconds * config.sample_rate), batch)
+  if not found:
+    raise UserError(f"none of {len(songs)} songs can be read")
 
-  return vote_channels(chunks(), stems)
+
+def _separated(
+  separate: SeparateChunks, song: Song, length: int, batch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Yield stems and outputs of the chunks of a song."""
+  pairs = list(song_chunks(song, length, length))
+  for first in range(0, len(pairs), batch):
+    part = pairs[first : first + batch]
+    # Always the same shape, so that it is compiled once.
+    mixtures = np.stack([mixture for _, mixture in part])
+    padding = ((0, batch - len(part)), (0, 0), (0, 0))
+    estimates = np.asarray(separate(np.pad(mixtures, padding)))
+    yield from (
+      (references, estimate)
+      for (references, _), estimate in zip(part, estimates, strict=False)
+    )

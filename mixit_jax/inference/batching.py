@@ -57,5 +57,5 @@ def chunk_bytes(config: SeparatorConfig, samples: int) -> float:
     block += c.num_heads * pairs * (4 + width)
   # Values and gates, masks, masked spectrograms and windows, real and imaginary.
   bins = frames * (c.n_fft // 2 + 1) * c.num_sources * c.num_channels
-  decoder = bins * (6 * width + 3 * 8)
+  decoder = bins * (6 * width * c.masks_per_output + 3 * 8)
   return max(block, decoder)

@@ -301,7 +301,7 @@ class MaskDecoder(nn.Module):
     x = jnp.moveaxis(x, 3, 1)
     x = jnp.tanh(_bandwise_columns(x, *self._first_layer()))
     masks = []
-    parts = (2, c.num_sources, c.num_channels)
+    parts = (2, c.num_sources, c.masks_per_output, c.num_channels)
     runs = band_runs(c.bands)
     # Split, not sliced: the gradient is one concatenation, not a sum of padded parts.
     inputs = lax.split(x, [count for count, _ in runs])
@@ -408,14 +408,14 @@ def _swiglu(x: Array) -> Array:
 
 
 @partial(jax.checkpoint, static_argnums=1)
-def _gated_masks(run: Array, parts: tuple[int, int, int]) -> Array:
-  """Map values and gates [K, 2 * 2NCW, B, T] of K bands to masks [2, B, N, C, KW, T].
+def _gated_masks(run: Array, parts: tuple[int, int, int, int]) -> Array:
+  """Map the last layer's outputs for K bands to masks [2, B, N, C, KW, T].
 
   Args:
-    run: output of the last layer for bands of one width W.
-    parts: 2 for real and imaginary part, N and C.
+    run: values and gates [K, 2 * 2NPCW, B, T] for bands of one width W.
+    parts: 2 for real and imaginary part, N, masks per output P, and C.
   """
   value, gate = jnp.split(run, 2, 1)
   mask = (value * nn.sigmoid(gate)).reshape(len(run), *parts, -1, *run.shape[2:])
-  mask = jnp.transpose(mask, (1, 5, 2, 3, 0, 4, 6))
+  mask = jnp.transpose(jnp.sum(mask, 3), (1, 5, 2, 3, 0, 4, 6))
   return mask.reshape(*mask.shape[:4], -1, mask.shape[-1])

@@ -1,8 +1,14 @@
-"""The outputs of a separator: their names, and keeping some of them."""
+"""The outputs of a separator: their names, and keeping or adding some of them.
+
+Only the last layer of the decoder knows the outputs. Each has a gate of its own, so
+that a sum of outputs needs a mask for each of them.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from mixit_jax.errors import UserError
 from mixit_jax.separator.config import SeparatorConfig
@@ -18,11 +24,8 @@ def select_outputs(
 ) -> tuple[SeparatorConfig, dict[str, Any]]:
   """Keep the given outputs of a separator (paper section 4.3).
 
-  Only the last layer of the decoder knows the outputs. The sum of several outputs is
-  not an output: each has a gate of its own.
-
   Args:
-    params: parameters of the separator.
+    params: parameters of the separator, with one mask per output.
     config: its configuration.
     outputs: outputs to keep, in their new order.
 
@@ -33,30 +36,78 @@ def select_outputs(
   Raises:
     UserError: no output is given, or one does not exist or is given twice.
   """
-  indices = [int(index) for index in outputs]
-  if not indices or len(set(indices)) < len(indices):
-    raise UserError(f"outputs: {indices} must name different outputs, at least one")
+  return group_outputs(params, config, [[output] for output in outputs])
+
+
+def group_outputs(
+  params: Mapping[str, Any],
+  config: SeparatorConfig,
+  groups: Sequence[Sequence[int]],
+  masks: int = 1,
+) -> tuple[SeparatorConfig, dict[str, Any]]:
+  """Make an output of each group of outputs: their sum.
+
+  Args:
+    params: parameters of the separator, with one mask per output.
+    config: its configuration.
+    groups: outputs of each group; none is in two of them.
+    masks: masks of each new output. Those that a smaller group does not need are zero,
+      and learn.
+
+  Returns:
+    configuration with a source for each group, and parameters that give the sums over
+    the groups of the estimates [B, N, C, L] of the given ones.
+
+  Raises:
+    UserError: a group is empty or larger than `masks`, or an output does not exist or
+      is given twice, or has several masks.
+  """
+  indices = [[int(output) for output in group] for group in groups]
+  _check(indices, config, masks)
+  # Of every new mask, the output that it comes from; the one after the last is zero.
+  sources = np.full((len(indices), masks), config.num_sources)
+  for row, group in zip(sources, indices, strict=True):
+    row[: len(group)] = group
+  decoder = {
+    name: _gathered(layer, config, sources) if name.startswith("mask_") else layer
+    for name, layer in params["decoder"].items()
+  }
+  grouped = dataclasses.replace(config, num_sources=len(groups), masks_per_output=masks)
+  return grouped, {**params, "decoder": decoder}
+
+
+def _check(groups: list[list[int]], config: SeparatorConfig, masks: int) -> None:
+  """Raise a UserError unless the groups can become outputs."""
+  if config.masks_per_output > 1:
+    raise UserError(
+      f"outputs: each has {config.masks_per_output} masks "
+      "(model.masks_per_output); they can be neither selected nor added"
+    )
+  indices = [output for group in groups for output in group]
+  if not indices or not all(groups) or len(set(indices)) < len(indices):
+    shown = indices if masks == 1 else groups
+    raise UserError(f"outputs: {shown} must name different outputs, at least one")
   for index in indices:
     if not 0 <= index < config.num_sources:
       raise UserError(
         f"outputs: {index} does not exist; there are outputs 0 to"
         f" {config.num_sources - 1}"
       )
-  decoder = {
-    name: _selected(layer, config, indices) if name.startswith("mask_") else layer
-    for name, layer in params["decoder"].items()
-  }
-  smaller = dataclasses.replace(config, num_sources=len(indices))
-  return smaller, {**params, "decoder": decoder}
+  most = max(map(len, groups))
+  if most > masks:
+    raise UserError(f"outputs: {most} are added, but an output has {masks} masks")
 
 
-def _selected(
-  layer: Mapping[str, Any], config: SeparatorConfig, indices: list[int]
+def _gathered(
+  layer: Mapping[str, Any], config: SeparatorConfig, sources: np.ndarray
 ) -> dict[str, Any]:
-  """Keep some outputs of a layer whose last axis is (gate, re/im, N, C, bin)."""
-  kept = {}
+  """Gather the masks of a layer whose last axis is (gate, re/im, N, C, bin)."""
+  gathered = {}
   for name, array in layer.items():
     parts = (2, 2, config.num_sources, config.num_channels, -1)
-    split = array.reshape(*array.shape[:-1], *parts)
-    kept[name] = split[..., indices, :, :].reshape(*array.shape[:-1], -1)
-  return kept
+    split = np.asarray(array).reshape(*array.shape[:-1], *parts)
+    padding = [(0, 0)] * split.ndim
+    padding[-3] = (0, 1)
+    masks = np.pad(split, padding)[..., sources, :, :]
+    gathered[name] = masks.reshape(*array.shape[:-1], -1)
+  return gathered

@@ -10,18 +10,22 @@ from jax.sharding import Mesh
 
 from mixit_jax.devices.mesh import state_sharding
 from mixit_jax.errors import ConfigError, UserError
-from mixit_jax.evaluation.channels import SELECTION_FILE, write_selection
-from mixit_jax.evaluation.selection import select_channels
+from mixit_jax.evaluation.channels import SELECTION_FILE, write_choice
+from mixit_jax.evaluation.grouping import GROUPS_FILE, group_channels
+from mixit_jax.evaluation.selection import select_channels, separated_songs
 from mixit_jax.separator import init
 from mixit_jax.separator.compiled import chunk_separator
 from mixit_jax.separator.config import SeparatorConfig
-from mixit_jax.separator.outputs import select_outputs
+from mixit_jax.separator.outputs import group_outputs
 from mixit_jax.training.config import Config
 from mixit_jax.training.objectives import Objective
 from mixit_jax.training.optimizer import make_optimizer
 from mixit_jax.training.state import Params, TrainState, new_state
 from mixit_jax.weights.folder import Weights
 from mixit_jax.weights.runs import describe_weights, read_weights
+
+# What may differ where outputs are selected, added or drawn anew.
+_OUTPUTS = ("num_sources", "masks_per_output")
 
 
 def state_layout(config: Config, mesh: Mesh) -> TrainState:
@@ -40,8 +44,9 @@ def initial_state(objective: Objective, workdir: Path, mesh: Mesh) -> TrainState
   """Create the state before the first step, sharded.
 
   With `init.run` the parameters are those of that run; if it has more outputs than
-  stems are wanted, they are selected on the validation songs first and the choice is
-  stored in `channel_selection.json`. A decoder that is drawn anew needs no selection.
+  stems are wanted, they are selected on the validation songs first, or added where the
+  model has several masks per output. The choice is stored in `channel_selection.json`
+  or `channel_groups.json`. A decoder that is drawn anew needs no selection.
 
   Raises:
     UserError: the weights are missing, damaged or of another architecture.
@@ -94,10 +99,12 @@ def _starting_params(objective: Objective, workdir: Path) -> Params:
     drawn = jax.device_get(_random_params(objective.config)["decoder"])
     return {**weights.params, "decoder": drawn}
   nameless = objective.stems is not None and weights.stems is None
-  if weights.config.num_sources == objective.model.num_sources and not nameless:
+  have, want = weights.config, objective.model
+  if all(getattr(have, key) == getattr(want, key) for key in _OUTPUTS) and not nameless:
     return weights.params
-  outputs = _select(objective, weights, workdir)
-  return select_outputs(weights.params, weights.config, outputs)[1]
+  groups = _choose_outputs(objective, weights, workdir)
+  masks = objective.model.masks_per_output
+  return group_outputs(weights.params, weights.config, groups, masks)[1]
 
 
 def _check_weights(objective: Objective, weights: Weights) -> None:
@@ -107,6 +114,12 @@ def _check_weights(objective: Objective, weights: Weights) -> None:
   if objective.config.init.decoder == "random":
     return
   have, want = weights.config.num_sources, objective.model.num_sources
+  masks, wanted = weights.config.masks_per_output, objective.model.masks_per_output
+  if masks not in (1, wanted) or (masks > 1 and have != want):
+    raise ConfigError(
+      f"the outputs of {origin} have {masks} masks each; start with as many of both: "
+      f"model.num_sources = {have}, model.masks_per_output = {masks}"
+    )
   if have < want:
     raise ConfigError(
       f"{origin} has {have} outputs but model.num_sources = {want}; start from a run "
@@ -129,7 +142,7 @@ def _check_architecture(
 ) -> None:
   """Raise a ConfigError, naming each key, unless the weights fit but for outputs."""
   a, b = have.architecture(), want.architecture()
-  differing = [key for key in a if key != "num_sources" and a[key] != b[key]]
+  differing = [key for key in a if key not in _OUTPUTS and a[key] != b[key]]
   if differing:
     shown = "; ".join(
       f"model.{key}: {a[key]!r} there, {b[key]!r} here" for key in differing
@@ -137,22 +150,30 @@ def _check_architecture(
     raise ConfigError(f"{origin} is of another architecture ({shown})")
 
 
-def _select(objective: Objective, weights: Weights, workdir: Path) -> tuple[int, ...]:
-  """Select outputs for the stems: process 0 chooses and tells the others."""
+def _choose_outputs(
+  objective: Objective, weights: Weights, workdir: Path
+) -> list[list[int]]:
+  """Choose outputs for each stem: process 0 does, and tells the others."""
   assert objective.stems is not None
-  start = objective.config.init
-  chosen = np.zeros(len(objective.stems), np.int32)
+  model, seconds = weights.config, objective.config.init.select_seconds
+  chosen = np.zeros((len(objective.stems), model.num_sources), bool)
   if jax.process_index() == 0:
-    logging.info("selecting outputs of %s on the validation songs", start.run)
-    selection = select_channels(
-      chunk_separator(weights.config, weights.params),
-      weights.config,
-      objective.valid_songs,
-      objective.stems,
-      start.select_seconds,
+    logging.info(
+      "choosing outputs of %s on the validation songs", objective.config.init.run
     )
-    write_selection(workdir / SELECTION_FILE, selection, weights.card)
-    chosen = np.asarray(selection.outputs, np.int32)
+    songs, stems = objective.valid_songs, objective.stems
+    arguments = (chunk_separator(model, weights.params), model, songs, stems, seconds)
+    if objective.model.masks_per_output == 1:
+      selection = select_channels(*arguments)
+      write_choice(workdir / SELECTION_FILE, selection, weights.card)
+      groups = [[output] for output in selection.outputs]
+    else:
+      most = objective.model.masks_per_output
+      found = group_channels(separated_songs(*arguments), stems, most)
+      write_choice(workdir / GROUPS_FILE, found, weights.card)
+      groups = [list(group) for group in found.groups]
+    for row, group in zip(chosen, groups, strict=True):
+      row[group] = True
   if jax.process_count() > 1:
     chosen = np.asarray(multihost_utils.broadcast_one_to_all(chosen))
-  return tuple(int(output) for output in chosen)
+  return [np.flatnonzero(row).tolist() for row in chosen]

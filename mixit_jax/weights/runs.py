@@ -60,7 +60,9 @@ def read_weights(folder: Path, which: str = "mean") -> Weights:
   Args:
     folder: working directory of a run, or a folder of exported or imported weights.
     which: for a run, "mean" (of the best checkpoints, the paper's way), "best",
-      "latest", "ema" or a step. A folder of weights has only one set.
+      "latest", "ema" or a step. Where the run keeps a running mean of its parameters,
+      the first two are of that, since it is what is validated; "ema" is the latest.
+      A folder of weights has only one set.
 
   Raises:
     UserError: the folder is neither, or its files are missing or damaged.
@@ -72,7 +74,9 @@ def read_weights(folder: Path, which: str = "mean") -> Weights:
       return load_weights(folder)
     steps = weights.card["steps"]
     try:
-      params = load_params(folder, steps, ema=which == "ema")
+      # The best are those that were validated: running means, where a run keeps them.
+      ema = which in ("ema", "mean", "best") and describe_run(folder, steps[-1]).ema
+      params = load_params(folder, steps, ema)
       return dataclasses.replace(weights, params=params)
     except RunError:
       # A run that trains on removes checkpoints, also while they are read.

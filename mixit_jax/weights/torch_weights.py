@@ -156,6 +156,11 @@ _FLIPPED = _Layout(
 
 def _leaves(config: SeparatorConfig) -> Iterator[_Leaf]:
   """Yield all parameters of a separator."""
+  if config.masks_per_output > 1:
+    raise UserError(
+      f"each output has {config.masks_per_output} masks (model.masks_per_output); the "
+      "paper's PyTorch model has one, so that these weights have no place in it"
+    )
   yield from _block_leaves(config)
   dim, bands = config.embed_dim, range(len(config.bands))
   encoders = [f"band_split_module.band_split_module.{k}" for k in bands]

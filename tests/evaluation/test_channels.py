@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mixit_jax.errors import UserError
-from mixit_jax.evaluation.channels import match_channels, vote_channels, write_selection
+from mixit_jax.evaluation.channels import match_channels, vote_channels, write_choice
 from mixit_jax.stems import STEMS
 
 
@@ -192,7 +192,7 @@ def test_the_snr_of_a_selection_is_that_of_its_outputs():
 
 def test_a_selection_is_stored_with_the_card_of_its_weights(tmp_path):
   selection = vote_channels([chunk((0, 1))], ("a", "b"))
-  write_selection(tmp_path / "selection.json", selection, {"run": "runs/a"})
+  write_choice(tmp_path / "selection.json", selection, {"run": "runs/a"})
   stored = json.loads((tmp_path / "selection.json").read_text())
   assert stored["outputs"] == list(selection.outputs)
   assert stored["weights"] == {"run": "runs/a"}

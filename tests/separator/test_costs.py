@@ -43,7 +43,14 @@ def forward(config, batch=1):
 
 @pytest.mark.parametrize(
   "change",
-  [{}, {"num_blocks": 1}, {"kernel_size": 9}, {"num_sources": 12}, {"embed_dim": 64}],
+  [
+    {},
+    {"num_blocks": 1},
+    {"kernel_size": 9},
+    {"num_sources": 12},
+    {"embed_dim": 64},
+    {"masks_per_output": 3},
+  ],
 )
 def test_forward_count_is_that_of_xla(change):
   config = dataclasses.replace(CONFIG, **change)

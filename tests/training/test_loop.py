@@ -12,7 +12,7 @@ from training.tiny import STEMS, finetune_config, pretrain_config
 
 from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.errors import UserError
-from mixit_jax.separator import init
+from mixit_jax.separator import init, separate
 from mixit_jax.training.dataset import settle_data
 from mixit_jax.training.initialize import check_start, initial_state
 from mixit_jax.training.loop import train
@@ -188,6 +188,50 @@ def test_a_decoder_that_is_drawn_anew_fits_any_number_of_outputs(
   check_start(make_objective(more, mesh))
   with pytest.raises(UserError, match=r"set init\.run"):
     with_init(config, run="")
+
+
+def test_all_outputs_are_added_to_stems_where_each_has_several_masks(
+  music, pretrained, tmp_path
+):
+  config = with_init(finetune_config(music), run=str(pretrained))
+  config = config.changed(model={"masks_per_output": 2})
+  mesh = make_mesh(devices=jax.devices()[:1])
+  objective = make_objective(settle_data(config), mesh)
+  objective.open_validation()
+  state = initial_state(objective, tmp_path, mesh)
+  stored = json.loads((tmp_path / "channel_groups.json").read_text())
+  assert stored["stems"] == list(STEMS)
+  assert 4 <= sum(map(len, stored["groups"])) <= 6
+  there = read_weights(pretrained)
+  mixture = np.random.default_rng(0).standard_normal((1, 2, 4000), np.float32)
+  every = separate(there.config, there.params, mixture)
+  sums = [every[:, np.array(group)].sum(axis=1) for group in stored["groups"]]
+  found = separate(objective.model, state.params, mixture)
+  np.testing.assert_allclose(found, np.stack(sums, 1), atol=1e-4)
+
+
+def test_a_start_from_another_number_of_masks_is_refused(music, pretrained, tmp_path):
+  config = with_init(finetune_config(music, steps=1), run=str(pretrained))
+  train(config.changed(model={"masks_per_output": 2}), tmp_path / "two")
+  config = with_init(config, run=str(tmp_path / "two"))
+  with pytest.raises(UserError, match=r"model\.masks_per_output = 2"):
+    train(config, tmp_path / "one")
+  assert train(config.changed(model={"masks_per_output": 2}), tmp_path / "also two")
+  assert not (tmp_path / "also two/channel_groups.json").exists()
+
+
+def test_the_best_weights_are_those_that_were_validated(music, tmp_path):
+  config = pretrain_config(music)
+  train(config.changed(optimizer={"ema": 0.5}), tmp_path)
+  steps = read_weights(tmp_path, "best").card["steps"]
+  for weights, ema in (("best", True), ("mean", True), (str(steps[0]), False)):
+    chosen = read_weights(tmp_path, weights)
+    expected = runs.load_params(tmp_path, chosen.card["steps"], ema=ema)
+    jax.tree.map(np.testing.assert_array_equal, chosen.params, expected)
+  raw = runs.load_params(tmp_path, steps, ema=False)
+  assert not np.array_equal(
+    jax.tree.leaves(raw)[0], jax.tree.leaves(read_weights(tmp_path, "best").params)[0]
+  )
 
 
 def test_a_start_from_another_architecture_is_refused(music, pretrained, tmp_path):

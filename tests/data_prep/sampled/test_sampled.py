@@ -56,7 +56,7 @@ def music(font, tmp_path_factory):
 
 
 def song(font, seconds=2.0):
-  return SampledSong(Path("unused"), (0, 0, 0), seconds, RATE, font)
+  return SampledSong(Path("unused"), (0, 0, 0), seconds, RATE, "full", font)
 
 
 def test_songs_are_laid_out_and_prepared_as_all_others(music, tmp_path):

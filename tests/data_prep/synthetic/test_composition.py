@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data_prep.synthetic.composition import Composer, compose
+from data_prep.synthetic.composition import Composer, compose, draw_ensemble
 from data_prep.synthetic.instruments import INSTRUMENTS, UNHEARD
 
 SECONDS = 25.0
@@ -29,6 +29,16 @@ def test_another_band_plays_only_its_own_instruments():
   )
   assert played == unheard
   assert not played & known
+
+
+def test_an_ensemble_is_any_part_of_a_band():
+  stems = ("vocals", "drums", "bass", "other")
+  rng = np.random.default_rng(0)
+  drawn = [tuple(draw_ensemble(rng, stems)) for _ in range(1000)]
+  assert len(set(drawn)) == 2 ** len(stems) - 1
+  assert all(sorted(chosen, key=stems.index) == list(chosen) for chosen in drawn)
+  counts = np.bincount([len(chosen) for chosen in drawn])[1:]
+  np.testing.assert_allclose(counts, 250, atol=60)
 
 
 def test_songs_of_one_form_fit_together(songs):

@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from data_prep.synthetic.composition import Part
 from data_prep.synthetic.instruments import INSTRUMENTS, Note, Timbre
-from data_prep.synthetic.songs import PEAK, play, render
+from data_prep.synthetic.songs import PEAK, Song, play, render
 
 RATE = 8000
 SECONDS = 12.0
@@ -82,6 +84,18 @@ def test_the_sample_rate_changes_nothing_of_the_music(songs):
         bands = np.add.reduceat(power, np.geomspace(10, 1000, 20).astype(int), axis=1)
         pictures.append(np.sqrt(bands / bands.sum()).ravel())
       assert pictures[0] @ pictures[1] > 0.96
+
+
+def test_mixes_of_any_ensemble_lack_stems_and_full_ones_do_not():
+  def sounding(number, ensemble):
+    song = Song(Path("unused.flac"), (0, 3, number), 8.0, RATE, ensemble)
+    return [stem for stem, sound in song.stems().items() if sound.any()], song.playing
+
+  for number in range(6):
+    heard, playing = sounding(number, "any")
+    assert heard == playing
+    assert len(sounding(number, "full")[0]) == 4
+  assert len({tuple(sounding(number, "any")[0]) for number in range(6)}) > 3
 
 
 def test_notes_sound_when_and_as_loud_as_they_are_written():
