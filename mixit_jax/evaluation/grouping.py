@@ -16,8 +16,8 @@ from mixit_jax.errors import UserError
 from mixit_jax.evaluation.channels import Products, inner_products, snr_db
 
 GROUPS_FILE = "channel_groups.json"
-# An SDR is not better if it is by less, in dB: rounding.
-_LEAST_GAIN = 1e-6
+# In dB. What helps the songs at hand by less may well harm others.
+LEAST_GAIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,20 @@ def group_channels(
   songs: Iterable[Iterable[tuple[np.ndarray, np.ndarray]]],
   stems: Sequence[str],
   most: int,
+  least_gain: float = LEAST_GAIN,
 ) -> ChannelGroups:
   """Group outputs so that the mean uSDR of the stems is high.
 
   As in the scores, the SDR is that of whole songs, and each song counts alike: one loud
   song must not decide alone. The search begins with the best single output for each
   stem and takes the best of all moves of one output from one group, or none, to
-  another, until none helps.
+  another, until none helps enough.
 
   Args:
     songs: for each song its chunks: stems [N, C, L] and outputs [M, C, L].
     stems: names of the N stems.
     most: largest size of a group.
+    least_gain: what a move must add to the sum of the SDRs of all stems, in dB.
 
   Raises:
     UserError: there is no chunk, a stem never sounds, or there are fewer outputs than
@@ -80,8 +82,8 @@ def group_channels(
       for owner in range(count + 1)
       if _is_allowed(moved := _moved(owners, output, owner), count, most)
     ]
-    best = max(moves, key=lambda moved: _sdrs(totals, moved).mean())
-    if _sdrs(totals, best).mean() <= _sdrs(totals, owners).mean() + _LEAST_GAIN:
+    best = max(moves, key=lambda moved: _sdrs(totals, moved).sum())
+    if _sdrs(totals, best).sum() < _sdrs(totals, owners).sum() + least_gain:
       break
     owners = best
   return ChannelGroups(

@@ -69,7 +69,7 @@ def test_groups_are_as_good_as_the_best_of_all(seed):
       stems += level * noise(2, 2, 500, seed=[seed, number, part, 1])
       chunks.append((stems, outputs))
     songs.append(chunks)
-  found = group_channels(songs, ("a", "b"), most=5)
+  found = group_channels(songs, ("a", "b"), most=5, least_gain=1e-9)
   np.testing.assert_allclose(found.sdr_db, sdrs(songs, found.groups), atol=1e-4)
   best = max(
     sdrs(songs, [[m for m in range(5) if owners[m] == n] for n in range(2)]).mean()
@@ -94,6 +94,17 @@ def test_groups_are_as_good_as_the_best_of_all(seed):
 def test_songs_that_do_not_serve_are_refused(chunks, words):
   with pytest.raises(UserError, match=words):
     group_channels([chunks], ("voice", "drums"), most=2)
+
+
+def test_what_hardly_helps_is_left_out():
+  stems, outputs = divided([0, 1, None], 2)
+  stems[0] += 0.05 * outputs[2] + 0.5 * noise(*stems[0].shape, seed=9)
+  outputs[2] *= 0.05
+  groups = [
+    group_channels([[(stems, outputs)]], ("a", "b"), 2, least).groups
+    for least in (1e-9, 0.1)
+  ]
+  assert groups == [((0, 2), (1,)), ((0,), (1,))]
 
 
 def test_a_stem_counts_only_in_songs_in_which_it_sounds():

@@ -283,6 +283,12 @@ def test_parameters_of_another_configuration_are_refused():
     to_torch(TINY, params)
 
 
+def test_outputs_of_several_masks_have_no_place_in_the_published_format():
+  config = SeparatorConfig(**(vars(TINY) | {"masks_per_output": 2}))
+  with pytest.raises(UserError, match=r"2 masks \(model\.masks_per_output\)"):
+    to_torch(config, random_params(config))
+
+
 def test_weights_are_read_without_torch():
   code = (
     "import sys; import mixit_jax.weights.torch_weights, "
