@@ -24,7 +24,11 @@ SAMPLE_RATE = 8000
 # 257 bins of 15.6 Hz: fine where bass and kick live, coarse above.
 BANDS = (4,) * 4 + (8,) * 4 + (17,) * 4 + (33,) + (36,) * 3
 # Large steps undo what was learned before.
-PEAK_RATES = {"pretrain": 2e-3, "finetune": 5e-4, "scratch": 2e-3}
+PEAK_RATES = {"pretrain": 1.5e-3, "finetune": 1e-3, "scratch": 2e-3}
+# The pre-trained model divides stems among its outputs: all of them are used.
+MASKS_PER_OUTPUT = {"pretrain": 1, "finetune": 6, "scratch": 1}
+# The best checkpoint may be one that is still near to the start.
+WARMUP_STEPS = {"pretrain": 200, "finetune": 200, "scratch": 50}
 
 
 def get_config(stage: str) -> Config:
@@ -40,6 +44,7 @@ def get_config(stage: str) -> Config:
     num_heads=4,
     num_groups=4,
     num_sources=12 if pretrain else 4,
+    masks_per_output=MASKS_PER_OUTPUT[stage],
     sample_rate=SAMPLE_RATE,
     n_fft=512,
     hop=256,
@@ -53,9 +58,11 @@ def get_config(stage: str) -> Config:
     init=InitConfig(select_seconds=4.0, weights="best"),
     optimizer=OptimizerConfig(
       peak_rate=PEAK_RATES[stage],
-      warmup_steps=100 if pretrain else 50,
-      constant_epochs=0 if pretrain else 6,
-      decay=0.87 if pretrain else 0.7,
+      warmup_steps=WARMUP_STEPS[stage],
+      constant_epochs=0 if pretrain else 8,
+      decay=0.92 if pretrain else 0.8,
+      # Batches are small.
+      ema=0.995 if pretrain else 0.98,
     ),
     valid=ValidConfig(
       examples=48, scores_every_epochs=0, media=1, chunk_seconds=8.0, hop_seconds=8.0
