@@ -2,10 +2,10 @@
 
 Makes synthetic songs, prepares them, pre-trains with MixIT on those without stems, adds
 its outputs up to stems and fine-tunes on two songs with stems. The same network is
-trained on these two from scratch. Both are scored on the same held-out songs, and a song is
-separated. All of it goes through the public commands, which it prints. Results: tables,
-`runs/demo/scores.json`, stems in `runs/demo/stems`. The same command run again after an
-interruption resumes it.
+trained on these two from scratch. Both are scored on the same held-out songs, and a
+song is separated. All of it goes through the public commands, which it prints. Results:
+tables, `runs/demo/scores.json`, stems in `runs/demo/stems`. The same command run again
+after an interruption resumes it.
 """
 
 import json
