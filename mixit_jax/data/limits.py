@@ -7,6 +7,8 @@ from mixit_jax.errors import UserError
 
 # Shards that a process keeps open, and the least that this needs of the limit.
 _MOST_READERS, _FEWEST_READERS = 512, 4
+# Files that other threads may have closed since an error.
+_SPARE = 16
 
 
 class OpenFilesError(UserError):
@@ -31,19 +33,28 @@ def most_readers() -> int:
 def raise_if_full(error: BaseException) -> None:
   """Raise an OpenFilesError if the limit on open files can be what has failed.
 
-  Libraries hide the reason in texts of their own; where they do not tell it, opening a
-  file is tried.
+  Libraries hide the reason in texts of their own; where they do not tell it, opening
+  some files is tried.
   """
   full = (errno.EMFILE, errno.ENFILE)
   told = any(os.strerror(code).lower() in str(error).lower() for code in full)
-  if not told and getattr(error, "errno", None) not in full:
-    try:
-      os.close(os.open(os.devnull, os.O_RDONLY))
-      return
-    except OSError as tried:
-      if tried.errno not in full:
-        return
+  if not told and getattr(error, "errno", None) not in full and not _is_nearly_full():
+    return
   raise OpenFilesError(
     f"no file can be opened any more: this process has {open_files_limit()} open, as"
     " many as it may; raise the limit (such as ulimit -n 4096) and start again"
   ) from error
+
+
+def _is_nearly_full() -> bool:
+  """Tell whether this process can open only a few more files, or none."""
+  opened: list[int] = []
+  try:
+    for _ in range(_SPARE):
+      opened.append(os.open(os.devnull, os.O_RDONLY))
+  except OSError as error:
+    return error.errno in (errno.EMFILE, errno.ENFILE)
+  finally:
+    for file in opened:
+      os.close(file)
+  return False
