@@ -166,9 +166,8 @@ def example_bytes(model: SeparatorConfig, samples: int) -> float:
     "dots": block * model.num_blocks,
     "block": between * model.num_blocks + block,
   }
-  # Complex64, and the gated ones before they are added.
-  outputs = model.num_sources * (1 + (model.masks_per_output - 1) / 2)
-  masks = 8 * outputs * model.num_channels * frames * bins
+  outputs = model.num_sources * model.masks_per_output
+  masks = 8 * outputs * model.num_channels * frames * bins  # complex64
   return _PER_SAVED * kept[model.remat] + _PER_MASKS * masks
 
 

@@ -100,11 +100,11 @@ def _starting_params(objective: Objective, workdir: Path) -> Params:
     return {**weights.params, "decoder": drawn}
   nameless = objective.stems is not None and weights.stems is None
   have, want = weights.config, objective.model
-  if all(getattr(have, key) == getattr(want, key) for key in _OUTPUTS) and not nameless:
-    return weights.params
-  groups = _choose_outputs(objective, weights, workdir)
-  masks = objective.model.masks_per_output
-  return group_outputs(weights.params, weights.config, groups, masks)[1]
+  if have.num_sources == want.num_sources and not nameless:
+    groups = [[output] for output in range(want.num_sources)]
+  else:
+    groups = _choose_outputs(objective, weights, workdir)
+  return group_outputs(weights.params, have, groups, want.masks_per_output)[1]
 
 
 def _check_weights(objective: Objective, weights: Weights) -> None:
@@ -115,10 +115,10 @@ def _check_weights(objective: Objective, weights: Weights) -> None:
     return
   have, want = weights.config.num_sources, objective.model.num_sources
   masks, wanted = weights.config.masks_per_output, objective.model.masks_per_output
-  if masks not in (1, wanted) or (masks > 1 and have != want):
+  if masks > wanted:
     raise ConfigError(
-      f"the outputs of {origin} have {masks} masks each; start with as many of both: "
-      f"model.num_sources = {have}, model.masks_per_output = {masks}"
+      f"the outputs of {origin} have {masks} masks each but model.masks_per_output = "
+      f"{wanted}; at least as many are needed"
     )
   if have < want:
     raise ConfigError(
@@ -163,12 +163,12 @@ def _choose_outputs(
     )
     songs, stems = objective.valid_songs, objective.stems
     arguments = (chunk_separator(model, weights.params), model, songs, stems, seconds)
-    if objective.model.masks_per_output == 1:
+    most = objective.model.masks_per_output // model.masks_per_output
+    if most == 1:
       selection = select_channels(*arguments)
       write_choice(workdir / SELECTION_FILE, selection, weights.card)
       groups = [[output] for output in selection.outputs]
     else:
-      most = objective.model.masks_per_output
       found = group_channels(separated_songs(*arguments), stems, most)
       write_choice(workdir / GROUPS_FILE, found, weights.card)
       groups = [list(group) for group in found.groups]

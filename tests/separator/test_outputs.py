@@ -85,7 +85,7 @@ def test_masks_that_a_group_does_not_need_learn(params):
 @pytest.mark.parametrize(
   ("groups", "masks", "words"),
   [
-    ([[0, 1], [2]], 1, "2 are added, but an output has 1 masks"),
+    ([[0, 1], [2]], 1, "a sum needs 2 masks, but an output has 1"),
     ([[0], []], 2, "at least one"),
     ([[0, 1], [1]], 2, "different outputs"),
     ([[0, 12]], 2, "12 does not exist"),
@@ -96,10 +96,18 @@ def test_impossible_groups_are_refused(params, groups, masks, words):
     group_outputs(params, CONFIG, groups, masks)
 
 
-def test_outputs_of_several_masks_are_neither_selected_nor_added(params):
-  config, grouped = group_outputs(params, CONFIG, [[0], [1, 2]], 2)
-  with pytest.raises(UserError, match="each has 2 masks"):
-    select_outputs(grouped, config, [1])
+def test_outputs_of_several_masks_keep_them(params):
+  mixture = np.random.default_rng(1).standard_normal((1, 2, 640), np.float32)
+  config, grouped = group_outputs(params, CONFIG, [[0], [1, 2], [3, 4]], 2)
+  every = separate(config, grouped, mixture)
+  one, selected = select_outputs(grouped, config, [1])
+  assert one.masks_per_output == 2
+  np.testing.assert_allclose(separate(one, selected, mixture), every[:, 1:2], atol=1e-5)
+  wide, added = group_outputs(grouped, config, [[0, 2], [1]], 5)
+  sums = jnp.stack([every[:, 0] + every[:, 2], every[:, 1]], 1)
+  np.testing.assert_allclose(separate(wide, added, mixture), sums, atol=2e-5)
+  with pytest.raises(UserError, match="a sum needs 4 masks"):
+    group_outputs(grouped, config, [[0, 2]], 3)
 
 
 @pytest.mark.parametrize("outputs", [[], [1, 1], [0, 12], [-1]])

@@ -214,10 +214,13 @@ def test_a_start_from_another_number_of_masks_is_refused(music, pretrained, tmp_
   config = with_init(finetune_config(music, steps=1), run=str(pretrained))
   train(config.changed(model={"masks_per_output": 2}), tmp_path / "two")
   config = with_init(config, run=str(tmp_path / "two"))
-  with pytest.raises(UserError, match=r"model\.masks_per_output = 2"):
+  with pytest.raises(UserError, match=r"have 2 masks each"):
     train(config, tmp_path / "one")
   assert train(config.changed(model={"masks_per_output": 2}), tmp_path / "also two")
   assert not (tmp_path / "also two/channel_groups.json").exists()
+  # A fine-tuned model keeps its outputs, in their order.
+  assert train(config.changed(model={"masks_per_output": 3}), tmp_path / "three")
+  assert not (tmp_path / "three/channel_groups.json").exists()
 
 
 def test_the_best_weights_are_those_that_were_validated(music, tmp_path):
