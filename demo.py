@@ -1,6 +1,6 @@
 """The whole recipe in miniature: `make demo`.
 
-Makes synthetic songs, prepares them, pre-trains with MixIT on those without stems, adds
+Makes synthetic songs, prepares them, pre-trains with MixIT on those without stems, sums
 its outputs up to stems and fine-tunes on two songs with stems. The same network is
 trained on these two from scratch. Both are scored on the same held-out songs, and a
 song is separated. All of it goes through the public commands, which it prints. Results:

@@ -26,7 +26,7 @@ BANDS = (4,) * 4 + (8,) * 4 + (17,) * 4 + (33,) + (36,) * 3
 # Large steps undo what was learned before.
 PEAK_RATES = {"pretrain": 1.5e-3, "finetune": 1e-3, "scratch": 2e-3}
 # The pre-trained model divides stems among its outputs: all of them are used.
-MASKS_PER_OUTPUT = {"pretrain": 1, "finetune": 6, "scratch": 1}
+NUM_MASKS = {"pretrain": 0, "finetune": 12, "scratch": 0}
 # The best checkpoint may be one that is still near to the start.
 WARMUP_STEPS = {"pretrain": 200, "finetune": 200, "scratch": 50}
 
@@ -44,7 +44,7 @@ def get_config(stage: str) -> Config:
     num_heads=4,
     num_groups=4,
     num_sources=12 if pretrain else 4,
-    masks_per_output=MASKS_PER_OUTPUT[stage],
+    num_masks=NUM_MASKS[stage],
     sample_rate=SAMPLE_RATE,
     n_fft=512,
     hop=256,

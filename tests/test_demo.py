@@ -70,7 +70,7 @@ def test_both_arms_differ_only_in_their_start_and_their_rates():
   finetune, scratch = (get_config(arm).to_dict() for arm in ("finetune", "scratch"))
   rates = {"peak_rate": 2e-3, "warmup_steps": 50}
   assert finetune["optimizer"] | rates == scratch["optimizer"]
-  assert finetune["model"] | {"masks_per_output": 1} == scratch["model"]
+  assert finetune["model"] | {"num_masks": 0} == scratch["model"]
   different = {key for key in finetune if finetune[key] != scratch[key]}
   assert different == {"optimizer", "model"}
   commands = {arm: demo.STAGES[arm] for arm in demo.ARMS}

@@ -25,7 +25,7 @@ def get_config(name: str) -> Config:
   sizes = dict(zip(("num_blocks", "embed_dim", "ffn_dim"), SIZES[size], strict=True))
   return demo.get_config(stage).changed(
     # The cells say what differs between ways to start.
-    model={**sizes, "masks_per_output": 1},
+    model={**sizes, "num_masks": 0},
     init={"weights": InitConfig().weights},
     optimizer={
       "peak_rate": 2e-3,

@@ -1,6 +1,7 @@
 """`mixit-jax select-channels`: which outputs of a pre-trained model are the stems."""
 
 import argparse
+from itertools import chain
 from pathlib import Path
 
 from mixit_jax.commands.options import (
@@ -44,8 +45,8 @@ See which outputs of a pre-trained model are the stems, by votes of song chunks.
 def run(options: argparse.Namespace) -> None:
   """Select, and write what was selected."""
   from mixit_jax.data.songs import song_folders
-  from mixit_jax.evaluation.channels import SELECTION_FILE, write_choice
-  from mixit_jax.evaluation.selection import select_channels
+  from mixit_jax.evaluation.channels import SELECTION_FILE, vote_channels, write_choice
+  from mixit_jax.evaluation.selection import separated_songs
   from mixit_jax.evaluation.tables import selection_table
   from mixit_jax.files import check_file_writable
   from mixit_jax.inference.model import load
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     log(f"left out: {failures[folder]}")
 
   report = TerminalReport(options.quiet)
-  selection = select_channels(
+  separated = separated_songs(
     model.separate_chunks,
     model.config,
     songs,
@@ -83,6 +84,7 @@ def run(options: argparse.Namespace) -> None:
     progress=report.note,
     left_out=left_out,
   )
+  selection = vote_channels(chain.from_iterable(separated), stems)
   print(selection_table(selection.to_dict()), flush=True)
   file = options.json or options.model / SELECTION_FILE
   write_choice(file, selection, model.card)

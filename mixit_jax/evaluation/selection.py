@@ -1,43 +1,17 @@
-"""Channel selection on songs: which outputs of a pre-trained model are the stems."""
+"""What outputs are chosen by: stems of whole songs, and what a model makes of them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from mixit_jax.data.songs import Song, read_song, song_chunks
 from mixit_jax.errors import UserError
-from mixit_jax.evaluation.channels import ChannelSelection, vote_channels
 from mixit_jax.separator.compiled import SeparateChunks
 from mixit_jax.separator.config import SeparatorConfig
 
 # Chunks that are separated together.
 _BATCH = 4
-
-
-def select_channels(
-  separate: SeparateChunks,
-  config: SeparatorConfig,
-  songs: Sequence[Path],
-  stems: Sequence[str],
-  seconds: float = 6.0,
-  batch: int = _BATCH,
-  progress: Callable[[str], None] = lambda _: None,
-  left_out: Callable[[Path, Exception], None] | None = None,
-) -> ChannelSelection:
-  """Match the model's outputs with the stems of whole songs (paper 4.3).
-
-  The arguments are those of `separated_songs`.
-
-  Raises:
-    UserError: a song (or every song) cannot be read, a stem never sounds, or there are
-      fewer outputs than stems.
-  """
-  found = separated_songs(
-    separate, config, songs, stems, seconds, batch, progress, left_out
-  )
-  return vote_channels(chain.from_iterable(found), stems)
 
 
 def separated_songs(

@@ -56,6 +56,6 @@ def chunk_bytes(config: SeparatorConfig, samples: int) -> float:
     pairs = max(bands * frames**2, frames * bands**2)
     block += c.num_heads * pairs * (4 + width)
   # Values and gates, masks, masked spectrograms and windows, real and imaginary.
-  bins = frames * (c.n_fft // 2 + 1) * c.num_sources * c.num_channels
-  decoder = bins * (6 * width * c.masks_per_output + 3 * 8)
+  bins = frames * (c.n_fft // 2 + 1) * c.num_channels
+  decoder = bins * (6 * width * (c.num_masks or c.num_sources) + 3 * 8 * c.num_sources)
   return max(block, decoder)

@@ -301,7 +301,7 @@ class MaskDecoder(nn.Module):
     x = jnp.moveaxis(x, 3, 1)
     x = jnp.tanh(_bandwise_columns(x, *self._first_layer()))
     masks = []
-    parts = (2, c.num_sources, c.masks_per_output, c.num_channels)
+    parts = (2, c.num_masks or c.num_sources, c.num_channels)
     runs = band_runs(c.bands)
     # Split, not sliced: the gradient is one concatenation, not a sum of padded parts.
     inputs = lax.split(x, [count for count, _ in runs])
@@ -309,7 +309,13 @@ class MaskDecoder(nn.Module):
       features = 2 * math.prod(parts) * width
       layer = BandwiseWeights(count, run.shape[1], features, name=f"mask_{index}")
       masks.append(_gated_masks(_bandwise_columns(run, *layer()), parts))
-    real, imag = jnp.swapaxes(jnp.concatenate(masks, 4), 4, 5).astype(jnp.float32)
+    joined = jnp.swapaxes(jnp.concatenate(masks, 4), 4, 5).astype(jnp.float32)
+    if c.num_masks:
+      init = nn.initializers.normal(c.num_masks**-0.5)
+      weights = self.param("weights", init, (c.num_sources, c.num_masks))
+      exact = lax.Precision.HIGHEST
+      joined = jnp.einsum("nm,pbmctf->pbnctf", weights, joined, precision=exact)
+    real, imag = joined
     return lax.complex(real, imag)
 
   def _first_layer(self) -> tuple[Array, Array]:
@@ -408,14 +414,14 @@ def _swiglu(x: Array) -> Array:
 
 
 @partial(jax.checkpoint, static_argnums=1)
-def _gated_masks(run: Array, parts: tuple[int, int, int, int]) -> Array:
-  """Map the last layer's outputs for K bands to masks [2, B, N, C, KW, T].
+def _gated_masks(run: Array, parts: tuple[int, int, int]) -> Array:
+  """Map values and gates [K, 2 * 2MCW, B, T] of K bands to masks [2, B, M, C, KW, T].
 
   Args:
-    run: values and gates [K, 2 * 2NPCW, B, T] for bands of one width W.
-    parts: 2 for real and imaginary part, N, masks per output P, and C.
+    run: output of the last layer for bands of one width W.
+    parts: 2 for real and imaginary part, M and C.
   """
   value, gate = jnp.split(run, 2, 1)
   mask = (value * nn.sigmoid(gate)).reshape(len(run), *parts, -1, *run.shape[2:])
-  mask = jnp.transpose(jnp.sum(mask, 3), (1, 5, 2, 3, 0, 4, 6))
+  mask = jnp.transpose(mask, (1, 5, 2, 3, 0, 4, 6))
   return mask.reshape(*mask.shape[:4], -1, mask.shape[-1])

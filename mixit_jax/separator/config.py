@@ -48,11 +48,12 @@ class SeparatorConfig(Checked):
   num_sources: int = setting(
     "outputs: 12 in pre-training, one per stem in fine-tuning", 4, least=1
   )
-  masks_per_output: int = setting(
-    "gated masks that are added to one; 1 in the paper. More let an output of a "
-    "fine-tuning take over several outputs of the pre-training",
-    1,
-    least=1,
+  num_masks: int = setting(
+    "masks that every output is a weighted sum of, with learned weights; 0, the "
+    "paper's way: a mask for each output. As many as a pre-training has outputs let a "
+    "fine-tuning use all of them",
+    0,
+    least=0,
   )
   num_channels: int = setting("audio channels", 2, least=1)
   sample_rate: int = setting("in hertz", 44100, least=1)

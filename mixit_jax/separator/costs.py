@@ -39,7 +39,8 @@ def forward_flops(
   bins = c.n_fft // 2 + 1
   parts = 2 * c.num_channels  # real and imaginary
   hidden = 4 * c.embed_dim
-  masks = bins * hidden * 2 * parts * c.num_sources * c.masks_per_output
+  masks = bins * parts * (c.num_masks or c.num_sources) * (2 * hidden)
+  masks += bins * parts * c.num_masks * c.num_sources  # weighted sums
   # The first two layers of the decoder are composed once for the whole batch.
   composition = bands * c.embed_dim * hidden**2
   transforms = c.num_channels * (frames + batch + c.num_sources * frames)

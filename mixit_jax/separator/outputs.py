@@ -1,7 +1,7 @@
-"""The outputs of a separator: their names, and keeping or adding some of them.
+"""The outputs of a separator: their names, keeping some, and weighted sums of them.
 
-Only the last layer of the decoder knows the outputs. Each has a gate of its own, so
-that a sum of outputs needs a mask for each of them.
+Only the last layer of the decoder knows the outputs. Each mask has a gate of its own,
+so that a sum of outputs is no single mask, but needs the masks of all of them.
 """
 
 import dataclasses
@@ -12,6 +12,9 @@ import numpy as np
 
 from mixit_jax.errors import UserError
 from mixit_jax.separator.config import SeparatorConfig
+
+# Name of the weights of the sums among the parameters of the decoder.
+_WEIGHTS = "weights"
 
 
 def output_names(num_sources: int) -> tuple[str, ...]:
@@ -36,54 +39,8 @@ def select_outputs(
   Raises:
     UserError: no output is given, or one does not exist or is given twice.
   """
-  groups = [[output] for output in outputs]
-  return group_outputs(params, config, groups, config.masks_per_output)
-
-
-def group_outputs(
-  params: Mapping[str, Any],
-  config: SeparatorConfig,
-  groups: Sequence[Sequence[int]],
-  masks: int,
-) -> tuple[SeparatorConfig, dict[str, Any]]:
-  """Make an output of each group of outputs: their sum.
-
-  Args:
-    params: parameters of the separator.
-    config: its configuration.
-    groups: outputs of each group; none is in two of them.
-    masks: masks of each new output, which takes those of its group. Those that a
-      smaller group does not need are zero, and learn.
-
-  Returns:
-    configuration with a source for each group, and parameters that give the sums over
-    the groups of the estimates [B, N, C, L] of the given ones.
-
-  Raises:
-    UserError: a group is empty or has more masks than `masks`, or an output does not
-      exist or is given twice.
-  """
-  indices = [[int(output) for output in group] for group in groups]
-  _check(indices, config, masks)
-  # Of every new mask, the one that it comes from; the one after the last is zero.
-  each = config.masks_per_output
-  sources = np.full((len(indices), masks), config.num_sources * each)
-  for row, group in zip(sources, indices, strict=True):
-    row[: len(group) * each] = [
-      n * each + place for n in group for place in range(each)
-    ]
-  decoder = {
-    name: _gathered(layer, config, sources) if name.startswith("mask_") else layer
-    for name, layer in params["decoder"].items()
-  }
-  grouped = dataclasses.replace(config, num_sources=len(groups), masks_per_output=masks)
-  return grouped, {**params, "decoder": decoder}
-
-
-def _check(groups: list[list[int]], config: SeparatorConfig, masks: int) -> None:
-  """Raise a UserError unless the groups can become outputs."""
-  indices = [output for group in groups for output in group]
-  if not indices or not all(groups) or len(set(indices)) < len(indices):
+  indices = [int(index) for index in outputs]
+  if not indices or len(set(indices)) < len(indices):
     raise UserError(f"outputs: {indices} must name different outputs, at least one")
   for index in indices:
     if not 0 <= index < config.num_sources:
@@ -91,22 +48,45 @@ def _check(groups: list[list[int]], config: SeparatorConfig, masks: int) -> None
         f"outputs: {index} does not exist; there are outputs 0 to"
         f" {config.num_sources - 1}"
       )
-  needed = config.masks_per_output * max(map(len, groups))
-  if needed > masks:
-    raise UserError(f"outputs: a sum needs {needed} masks, but an output has {masks}")
+  if config.num_masks:
+    return sum_outputs(params, config, np.eye(config.num_sources)[indices])
+  decoder = {
+    name: _selected(layer, config, indices) if name.startswith("mask_") else layer
+    for name, layer in params["decoder"].items()
+  }
+  smaller = dataclasses.replace(config, num_sources=len(indices))
+  return smaller, {**params, "decoder": decoder}
 
 
-def _gathered(
-  layer: Mapping[str, Any], config: SeparatorConfig, sources: np.ndarray
+def sum_outputs(
+  params: Mapping[str, Any], config: SeparatorConfig, weights: np.ndarray
+) -> tuple[SeparatorConfig, dict[str, Any]]:
+  """Make each new output a weighted sum of all outputs.
+
+  Args:
+    params: parameters of the separator with N outputs.
+    config: its configuration.
+    weights: of the outputs in each sum, [K, N].
+
+  Returns:
+    configuration with K sources and as many masks as before, and parameters that give
+    the sums over n of weights[k, n] estimates[:, n].
+  """
+  masks = config.num_masks or config.num_sources
+  before = params["decoder"].get(_WEIGHTS, np.eye(masks))
+  summed = np.asarray(weights, np.float64) @ np.asarray(before, np.float64)
+  decoder = {**params["decoder"], _WEIGHTS: summed.astype(np.float32)}
+  changed = dataclasses.replace(config, num_sources=len(summed), num_masks=masks)
+  return changed, {**params, "decoder": decoder}
+
+
+def _selected(
+  layer: Mapping[str, Any], config: SeparatorConfig, indices: list[int]
 ) -> dict[str, Any]:
-  """Gather the masks of a layer whose last axis is (gate, re/im, mask, C, bin)."""
-  gathered = {}
+  """Keep some outputs of a layer whose last axis is (gate, re/im, N, C, bin)."""
+  kept = {}
   for name, array in layer.items():
-    count = config.num_sources * config.masks_per_output
-    parts = (2, 2, count, config.num_channels, -1)
-    split = np.asarray(array).reshape(*array.shape[:-1], *parts)
-    padding = [(0, 0)] * split.ndim
-    padding[-3] = (0, 1)
-    masks = np.pad(split, padding)[..., sources, :, :]
-    gathered[name] = masks.reshape(*array.shape[:-1], -1)
-  return gathered
+    parts = (2, 2, config.num_sources, config.num_channels, -1)
+    split = array.reshape(*array.shape[:-1], *parts)
+    kept[name] = split[..., indices, :, :].reshape(*array.shape[:-1], -1)
+  return kept

@@ -159,9 +159,9 @@ class InitConfig(Checked):
     "blocks: train only band split and decoder (paper 4.5)", "none"
   )
   decoder: Literal["keep", "random"] = setting(
-    "keep: that of the outputs that are selected as stems (paper 4.3), or added to "
-    "stems (model.masks_per_output); random: a new one, so that nothing is selected "
-    "and the run may have any number of outputs",
+    "keep: that of the outputs, which are selected as stems (paper 4.3) or, with "
+    "model.num_masks, all summed up to stems; random: a new one, so that nothing is "
+    "selected and the run may have any number of outputs",
     "keep",
   )
   select_seconds: float = setting(

@@ -166,7 +166,7 @@ def example_bytes(model: SeparatorConfig, samples: int) -> float:
     "dots": block * model.num_blocks,
     "block": between * model.num_blocks + block,
   }
-  outputs = model.num_sources * model.masks_per_output
+  outputs = max(model.num_sources, model.num_masks)
   masks = 8 * outputs * model.num_channels * frames * bins  # complex64
   return _PER_SAVED * kept[model.remat] + _PER_MASKS * masks
 

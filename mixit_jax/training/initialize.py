@@ -1,6 +1,7 @@
 """The state before the first step: random, or from other weights."""
 
 import logging
+from itertools import chain
 from pathlib import Path
 
 import jax
@@ -10,13 +11,13 @@ from jax.sharding import Mesh
 
 from mixit_jax.devices.mesh import state_sharding
 from mixit_jax.errors import ConfigError, UserError
-from mixit_jax.evaluation.channels import SELECTION_FILE, write_choice
-from mixit_jax.evaluation.grouping import GROUPS_FILE, group_channels
-from mixit_jax.evaluation.selection import select_channels, separated_songs
+from mixit_jax.evaluation.channels import SELECTION_FILE, vote_channels, write_choice
+from mixit_jax.evaluation.selection import separated_songs
+from mixit_jax.evaluation.sums import SUMS_FILE, fit_sums
 from mixit_jax.separator import init
 from mixit_jax.separator.compiled import chunk_separator
 from mixit_jax.separator.config import SeparatorConfig
-from mixit_jax.separator.outputs import group_outputs
+from mixit_jax.separator.outputs import select_outputs, sum_outputs
 from mixit_jax.training.config import Config
 from mixit_jax.training.objectives import Objective
 from mixit_jax.training.optimizer import make_optimizer
@@ -24,8 +25,8 @@ from mixit_jax.training.state import Params, TrainState, new_state
 from mixit_jax.weights.folder import Weights
 from mixit_jax.weights.runs import describe_weights, read_weights
 
-# What may differ where outputs are selected, added or drawn anew.
-_OUTPUTS = ("num_sources", "masks_per_output")
+# What may differ where outputs are selected, summed up or drawn anew.
+_OUTPUTS = ("num_sources", "num_masks")
 
 
 def state_layout(config: Config, mesh: Mesh) -> TrainState:
@@ -44,9 +45,9 @@ def initial_state(objective: Objective, workdir: Path, mesh: Mesh) -> TrainState
   """Create the state before the first step, sharded.
 
   With `init.run` the parameters are those of that run; if it has more outputs than
-  stems are wanted, they are selected on the validation songs first, or added where the
-  model has several masks per output. The choice is stored in `channel_selection.json`
-  or `channel_groups.json`. A decoder that is drawn anew needs no selection.
+  stems are wanted, they are selected on the validation songs first, or summed up where
+  the model has `num_masks`. The choice is stored in `channel_selection.json` or
+  `output_sums.json`. A decoder that is drawn anew needs no selection.
 
   Raises:
     UserError: the weights are missing, damaged or of another architecture.
@@ -101,10 +102,12 @@ def _starting_params(objective: Objective, workdir: Path) -> Params:
   nameless = objective.stems is not None and weights.stems is None
   have, want = weights.config, objective.model
   if have.num_sources == want.num_sources and not nameless:
-    groups = [[output] for output in range(want.num_sources)]
+    sums = np.eye(want.num_sources)
   else:
-    groups = _choose_outputs(objective, weights, workdir)
-  return group_outputs(weights.params, have, groups, want.masks_per_output)[1]
+    sums = _choose_outputs(objective, weights, workdir)
+  if want.num_masks:
+    return sum_outputs(weights.params, have, sums)[1]
+  return select_outputs(weights.params, have, np.argmax(sums, axis=1))[1]
 
 
 def _check_weights(objective: Objective, weights: Weights) -> None:
@@ -114,11 +117,11 @@ def _check_weights(objective: Objective, weights: Weights) -> None:
   if objective.config.init.decoder == "random":
     return
   have, want = weights.config.num_sources, objective.model.num_sources
-  masks, wanted = weights.config.masks_per_output, objective.model.masks_per_output
-  if masks > wanted:
+  masks, wanted = weights.config.num_masks, objective.model.num_masks
+  if (masks or wanted) and wanted != (masks or have):
     raise ConfigError(
-      f"the outputs of {origin} have {masks} masks each but model.masks_per_output = "
-      f"{wanted}; at least as many are needed"
+      f"{origin} has {masks or have} masks but model.num_masks = {wanted}; set "
+      f"--config.model.num_masks={masks or have}"
     )
   if have < want:
     raise ConfigError(
@@ -152,28 +155,29 @@ def _check_architecture(
 
 def _choose_outputs(
   objective: Objective, weights: Weights, workdir: Path
-) -> list[list[int]]:
-  """Choose outputs for each stem: process 0 does, and tells the others."""
+) -> np.ndarray:
+  """Choose weights of the outputs [N, M] for each stem; a selection has ones.
+
+  Process 0 does, and tells the others.
+  """
   assert objective.stems is not None
   model, seconds = weights.config, objective.config.init.select_seconds
-  chosen = np.zeros((len(objective.stems), model.num_sources), bool)
+  chosen = np.zeros((len(objective.stems), model.num_sources))
   if jax.process_index() == 0:
     logging.info(
       "choosing outputs of %s on the validation songs", objective.config.init.run
     )
     songs, stems = objective.valid_songs, objective.stems
-    arguments = (chunk_separator(model, weights.params), model, songs, stems, seconds)
-    most = objective.model.masks_per_output // model.masks_per_output
-    if most == 1:
-      selection = select_channels(*arguments)
-      write_choice(workdir / SELECTION_FILE, selection, weights.card)
-      groups = [[output] for output in selection.outputs]
+    separate = chunk_separator(model, weights.params)
+    separated = separated_songs(separate, model, songs, stems, seconds)
+    if objective.model.num_masks:
+      found = fit_sums(separated, stems)
+      write_choice(workdir / SUMS_FILE, found, weights.card)
+      chosen[:] = found.sums
     else:
-      found = group_channels(separated_songs(*arguments), stems, most)
-      write_choice(workdir / GROUPS_FILE, found, weights.card)
-      groups = [list(group) for group in found.groups]
-    for row, group in zip(chosen, groups, strict=True):
-      row[group] = True
+      selection = vote_channels(chain.from_iterable(separated), stems)
+      write_choice(workdir / SELECTION_FILE, selection, weights.card)
+      chosen[np.arange(len(stems)), selection.outputs] = 1
   if jax.process_count() > 1:
     chosen = np.asarray(multihost_utils.broadcast_one_to_all(chosen))
-  return [np.flatnonzero(row).tolist() for row in chosen]
+  return chosen

@@ -156,10 +156,11 @@ _FLIPPED = _Layout(
 
 def _leaves(config: SeparatorConfig) -> Iterator[_Leaf]:
   """Yield all parameters of a separator."""
-  if config.masks_per_output > 1:
+  if config.num_masks:
     raise UserError(
-      f"each output has {config.masks_per_output} masks (model.masks_per_output); the "
-      "paper's PyTorch model has one, so that these weights have no place in it"
+      f"the outputs are weighted sums of {config.num_masks} masks (model.num_masks); "
+      "in the paper's PyTorch model each has one, so that these weights have no place "
+      "in it"
     )
   yield from _block_leaves(config)
   dim, bands = config.embed_dim, range(len(config.bands))

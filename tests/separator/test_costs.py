@@ -49,7 +49,7 @@ def forward(config, batch=1):
     {"kernel_size": 9},
     {"num_sources": 12},
     {"embed_dim": 64},
-    {"masks_per_output": 3},
+    {"num_masks": 12},
   ],
 )
 def test_forward_count_is_that_of_xla(change):

@@ -1,4 +1,4 @@
-"""Keeping or adding some outputs of a model."""
+"""Keeping some outputs of a model, and summing them up."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from mixit_jax.errors import UserError
 from mixit_jax.separator import init, separate
 from mixit_jax.separator.config import SeparatorConfig
-from mixit_jax.separator.outputs import group_outputs, select_outputs
+from mixit_jax.separator.outputs import select_outputs, sum_outputs
 
 CONFIG = SeparatorConfig(
   num_blocks=1,
@@ -55,59 +55,43 @@ def test_selection_works_on_any_array_and_leaves_the_input_alone(params):
   jax.tree.map(np.testing.assert_array_equal, selected, on_device)
 
 
-def test_grouped_model_gives_sums_of_estimates(params):
-  groups, masks = [[7], [0, 11, 3], [5, 2]], 4
+def test_outputs_become_weighted_sums(params):
+  weights = np.random.default_rng(2).standard_normal((3, 12))
   mixture = np.random.default_rng(1).standard_normal((2, 2, 640), np.float32)
-  config, grouped = group_outputs(params, CONFIG, groups, masks)
-  assert (config.num_sources, config.masks_per_output) == (3, masks)
-  assert jax.tree.map(np.shape, grouped) == jax.tree.map(
+  config, summed = sum_outputs(params, CONFIG, weights)
+  assert (config.num_sources, config.num_masks) == (3, 12)
+  assert jax.tree.map(np.shape, summed) == jax.tree.map(
     jnp.shape, jax.eval_shape(lambda: init(config, jax.random.key(0)))
   )
   compiled = jax.jit(separate, static_argnums=0)
   every = compiled(CONFIG, params, mixture)
-  sums = jnp.stack([every[:, np.array(group)].sum(axis=1) for group in groups], 1)
-  found = compiled(config, grouped, mixture)
-  np.testing.assert_allclose(found, sums, rtol=1e-5, atol=2e-5)
+  found = compiled(config, summed, mixture)
+  expected = jnp.einsum("kn,bncl->bkcl", weights, every)
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=5e-5)
 
 
-def test_masks_that_a_group_does_not_need_learn(params):
-  config, grouped = group_outputs(params, CONFIG, [[0], [1, 2]], 2)
+def test_masks_without_weight_learn(params):
+  weights = np.eye(2, 12)
+  config, summed = sum_outputs(params, CONFIG, weights)
   mixture = np.random.default_rng(1).standard_normal((1, 2, 640), np.float32)
   gradient = jax.grad(
     lambda params: jnp.sum(separate(config, params, mixture)[:, 0] ** 2)
-  )(grouped)["decoder"]["mask_0"]["kernel"]
-  # Value or gate, real or imaginary, output, mask.
-  parts = gradient.reshape(*gradient.shape[:2], 2, 2, 2, 2, -1)
-  assert np.abs(parts[:, :, 0, :, 0, 1]).max() > 0
-  assert not parts[..., 1, :, :].any()
+  )(summed)["decoder"]["weights"]
+  assert np.abs(gradient[0]).min() > 0
+  assert not gradient[1].any()
 
 
-@pytest.mark.parametrize(
-  ("groups", "masks", "words"),
-  [
-    ([[0, 1], [2]], 1, "a sum needs 2 masks, but an output has 1"),
-    ([[0], []], 2, "at least one"),
-    ([[0, 1], [1]], 2, "different outputs"),
-    ([[0, 12]], 2, "12 does not exist"),
-  ],
-)
-def test_impossible_groups_are_refused(params, groups, masks, words):
-  with pytest.raises(UserError, match=words):
-    group_outputs(params, CONFIG, groups, masks)
-
-
-def test_outputs_of_several_masks_keep_them(params):
+def test_sums_are_selected_and_summed_up_again(params):
   mixture = np.random.default_rng(1).standard_normal((1, 2, 640), np.float32)
-  config, grouped = group_outputs(params, CONFIG, [[0], [1, 2], [3, 4]], 2)
-  every = separate(config, grouped, mixture)
-  one, selected = select_outputs(grouped, config, [1])
-  assert one.masks_per_output == 2
-  np.testing.assert_allclose(separate(one, selected, mixture), every[:, 1:2], atol=1e-5)
-  wide, added = group_outputs(grouped, config, [[0, 2], [1]], 5)
+  weights = np.random.default_rng(2).standard_normal((3, 12))
+  config, summed = sum_outputs(params, CONFIG, weights)
+  every = separate(config, summed, mixture)
+  one, selected = select_outputs(summed, config, [1])
+  assert (one.num_sources, one.num_masks) == (1, 12)
+  np.testing.assert_allclose(separate(one, selected, mixture), every[:, 1:2], atol=1e-4)
+  two, added = sum_outputs(summed, config, np.array([[1, 0, 1], [0, 1, 0]]))
   sums = jnp.stack([every[:, 0] + every[:, 2], every[:, 1]], 1)
-  np.testing.assert_allclose(separate(wide, added, mixture), sums, atol=2e-5)
-  with pytest.raises(UserError, match="a sum needs 4 masks"):
-    group_outputs(grouped, config, [[0, 2]], 3)
+  np.testing.assert_allclose(separate(two, added, mixture), sums, atol=1e-4)
 
 
 @pytest.mark.parametrize("outputs", [[], [1, 1], [0, 12], [-1]])

@@ -190,37 +190,39 @@ def test_a_decoder_that_is_drawn_anew_fits_any_number_of_outputs(
     with_init(config, run="")
 
 
-def test_all_outputs_are_added_to_stems_where_each_has_several_masks(
+def test_all_outputs_are_summed_up_where_the_model_has_masks(
   music, pretrained, tmp_path
 ):
+  there = read_weights(pretrained)
   config = with_init(finetune_config(music), run=str(pretrained))
-  config = config.changed(model={"masks_per_output": 2})
+  config = config.changed(model={"num_masks": there.config.num_sources})
   mesh = make_mesh(devices=jax.devices()[:1])
   objective = make_objective(settle_data(config), mesh)
   objective.open_validation()
   state = initial_state(objective, tmp_path, mesh)
-  stored = json.loads((tmp_path / "channel_groups.json").read_text())
+  stored = json.loads((tmp_path / "output_sums.json").read_text())
   assert stored["stems"] == list(STEMS)
-  assert 4 <= sum(map(len, stored["groups"])) <= 6
-  there = read_weights(pretrained)
   mixture = np.random.default_rng(0).standard_normal((1, 2, 4000), np.float32)
   every = separate(there.config, there.params, mixture)
-  sums = [every[:, np.array(group)].sum(axis=1) for group in stored["groups"]]
+  sums = np.einsum("nm,bmcl->bncl", stored["sums"], every)
   found = separate(objective.model, state.params, mixture)
-  np.testing.assert_allclose(found, np.stack(sums, 1), atol=1e-4)
+  np.testing.assert_allclose(found, sums, atol=1e-4)
 
 
 def test_a_start_from_another_number_of_masks_is_refused(music, pretrained, tmp_path):
   config = with_init(finetune_config(music, steps=1), run=str(pretrained))
-  train(config.changed(model={"masks_per_output": 2}), tmp_path / "two")
-  config = with_init(config, run=str(tmp_path / "two"))
-  with pytest.raises(UserError, match=r"have 2 masks each"):
+  count = read_weights(pretrained).config.num_sources
+  with pytest.raises(UserError, match=rf"has {count} masks .*num_masks={count}"):
+    train(config.changed(model={"num_masks": count + 1}), tmp_path / "more")
+  several = config.changed(model={"num_masks": count})
+  train(several, tmp_path / "sums")
+  config = with_init(config, run=str(tmp_path / "sums"))
+  with pytest.raises(UserError, match=f"has {count} masks but model.num_masks = 0"):
     train(config, tmp_path / "one")
-  assert train(config.changed(model={"masks_per_output": 2}), tmp_path / "also two")
-  assert not (tmp_path / "also two/channel_groups.json").exists()
   # A fine-tuned model keeps its outputs, in their order.
-  assert train(config.changed(model={"masks_per_output": 3}), tmp_path / "three")
-  assert not (tmp_path / "three/channel_groups.json").exists()
+  again = with_init(several, run=str(tmp_path / "sums"))
+  assert train(again, tmp_path / "again")
+  assert not (tmp_path / "again/output_sums.json").exists()
 
 
 def test_the_best_weights_are_those_that_were_validated(music, tmp_path):

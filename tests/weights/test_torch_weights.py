@@ -283,9 +283,9 @@ def test_parameters_of_another_configuration_are_refused():
     to_torch(TINY, params)
 
 
-def test_outputs_of_several_masks_have_no_place_in_the_published_format():
-  config = SeparatorConfig(**(vars(TINY) | {"masks_per_output": 2}))
-  with pytest.raises(UserError, match=r"2 masks \(model\.masks_per_output\)"):
+def test_sums_of_masks_have_no_place_in_the_published_format():
+  config = SeparatorConfig(**(vars(TINY) | {"num_masks": 6}))
+  with pytest.raises(UserError, match=r"6 masks \(model\.num_masks\)"):
     to_torch(config, random_params(config))
 
 
