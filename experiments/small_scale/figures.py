@@ -88,29 +88,26 @@ class _Drawing:
     if not grid.tables:
       return
     table = grid.tables[0]
-    counts = [
-      row["task"]["songs"] for row in rows.values() if row["task"]["kind"] == "finetune"
+    shown = [
+      row
+      for row in rows.values()
+      if (row["task"].get("size"), row["task"].get("arm"))
+      in [(table.size, arm) for arm in table.arms]
     ]
-    if not counts:
+    if not shown:
       return
+    fewest = min(row["task"]["songs"] for row in shown)
     figure, (axes,) = self._axes(1)
     for color, arm in zip(_COLORS, table.arms, strict=False):
-      for number, row in enumerate(
-        row
-        for row in rows.values()
-        if row["task"]["kind"] == "finetune"
-        and (row["task"]["size"], row["task"]["arm"]) == (table.size, arm)
-        and row["task"]["songs"] == min(counts)
-      ):
-        axes.plot(
-          [entry[0] for entry in row["valid"]],
-          [entry[1] for entry in row["valid"]],
-          color=color,
-          label=None if number else arm,
-        )
+      label: str | None = arm
+      for row in shown:
+        if (row["task"]["arm"], row["task"]["songs"]) == (arm, fewest):
+          steps, losses, _ = zip(*row["valid"], strict=True)
+          axes.plot(steps, losses, color=color, label=label)
+          label = None
     axes.set_xlabel("steps of fine-tuning")
     axes.set_ylabel("validation loss, dB")
-    axes.set_title(f"labeled songs: {min(counts)}", fontsize=9)
+    axes.set_title(f"labeled songs: {fewest}", fontsize=9)
     axes.legend(fontsize=7, frameon=False)
     self._save(figure, "learning")
 

@@ -56,3 +56,11 @@ def test_what_is_there_is_drawn(tmp_path, arms):
   rows = {name: row | {"valid": [[1, 0.5, None]]} for name, row in ROWS.items()}
   draw_figures(grid, {n: r for n, r in rows.items() if n[0] in arms}, tmp_path)
   assert {file.name for file in tmp_path.iterdir()} == {"labels.png", "learning.png"}
+
+
+def test_a_first_table_without_rows_is_not_drawn(tmp_path):
+  pytest.importorskip("matplotlib")
+  tables = (Table("Small", "small", ("a", "b")), Table("Tiny", "tiny", ("a", "b")))
+  rows = {name: row | {"valid": [[1, 0.5, None]]} for name, row in ROWS.items()}
+  draw_figures(Grid((), tables, {"b": "a"}, "songs"), rows, tmp_path)
+  assert {file.name for file in tmp_path.iterdir()} == {"labels-2.png"}
