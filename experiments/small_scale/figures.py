@@ -53,6 +53,8 @@ class _Drawing:
       counts: set[int] = set()
       for color, arm in zip(_COLORS, table.arms, strict=False):
         found = score(rows, table.size, arm)
+        if not found:
+          continue
         counts |= found.keys()
         x = list(found)
         left.plot(x, [e.mean for e in found.values()], "o-", color=color, label=arm)
