@@ -55,7 +55,10 @@ def chunk_bytes(config: SeparatorConfig, samples: int) -> float:
   if c.attention == "xla" or stored:
     pairs = max(bands * frames**2, frames * bands**2)
     block += c.num_heads * pairs * (4 + width)
-  # Values and gates, masks, masked spectrograms and windows, real and imaginary.
+  # Values and gates, masks, masked spectrograms and windows, real and imaginary; masks
+  # that are summed up, before and after.
   bins = frames * (c.n_fft // 2 + 1) * c.num_channels
-  decoder = bins * (6 * width * (c.num_masks or c.num_sources) + 3 * 8 * c.num_sources)
+  masks = c.num_masks or c.num_sources
+  summed = 2 * 8 * c.num_masks
+  decoder = bins * (6 * width * masks + summed + 3 * 8 * c.num_sources)
   return max(block, decoder)

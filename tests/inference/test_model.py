@@ -58,11 +58,10 @@ def test_a_device_that_does_not_tell_its_memory_takes_one(stats):
   assert batch_for({"bytes_limit": 2**40}, stats) == 1
 
 
-@pytest.mark.parametrize("sources", [4, 12])
-def test_the_estimate_of_memory_covers_what_is_compiled(sources):
-  config = SeparatorConfig.preset(
-    "small", num_sources=sources, num_blocks=1, attention="xla"
-  )
+@pytest.mark.parametrize(("sources", "masks"), [(4, 0), (12, 0), (4, 12), (4, 60)])
+def test_the_estimate_of_memory_covers_what_is_compiled(sources, masks):
+  sizes = {"num_sources": sources, "num_masks": masks, "num_blocks": 1}
+  config = SeparatorConfig.preset("small", **sizes, attention="xla")
   samples = 2 * 44100
   shape = jax.ShapeDtypeStruct((1, 2, samples), np.float32)
   params = jax.eval_shape(lambda: init(config, jax.random.key(0)))
