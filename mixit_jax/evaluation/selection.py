@@ -1,11 +1,11 @@
 """What outputs are chosen by: stems of whole songs, and what a model makes of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mixit_jax.data.songs import Song, read_song, song_chunks
+from mixit_jax.data.songs import read_song, song_chunks
 from mixit_jax.errors import UserError
 from mixit_jax.separator.compiled import SeparateChunks
 from mixit_jax.separator.config import SeparatorConfig
@@ -51,16 +51,25 @@ def separated_songs(
       left_out(folder, error)
     else:
       found = True
-      yield _separated(separate, song, round(seconds * config.sample_rate), batch)
+      length = round(seconds * config.sample_rate)
+      yield separated_chunks(separate, song_chunks(song, length, length), batch)
   if not found:
     raise UserError(f"none of {len(songs)} songs can be read")
 
 
-def _separated(
-  separate: SeparateChunks, song: Song, length: int, batch: int
+def separated_chunks(
+  separate: SeparateChunks,
+  chunks: Iterable[tuple[np.ndarray, np.ndarray]],
+  batch: int = _BATCH,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Yield stems and outputs of the chunks of a song."""
-  pairs = list(song_chunks(song, length, length))
+  """Yield the stems [N, C, L] and the outputs [M, C, L] of chunks of one length.
+
+  Args:
+    separate: separation of chunks [B, C, L] into [B, M, C, L].
+    chunks: stems [N, C, L] and mixture [C, L] of each.
+    batch: chunks that are separated together.
+  """
+  pairs = list(chunks)
   for first in range(0, len(pairs), batch):
     part = pairs[first : first + batch]
     # Always the same shape, so that it is compiled once.

@@ -1,23 +1,17 @@
 """The state before the first step: random, or from other weights."""
 
-import logging
-from itertools import chain
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from mixit_jax.devices.mesh import state_sharding
 from mixit_jax.errors import ConfigError, UserError
-from mixit_jax.evaluation.channels import SELECTION_FILE, vote_channels, write_choice
-from mixit_jax.evaluation.selection import separated_songs
-from mixit_jax.evaluation.sums import SUMS_FILE, fit_sums
 from mixit_jax.separator import init
-from mixit_jax.separator.compiled import chunk_separator
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.outputs import select_outputs, sum_outputs
+from mixit_jax.training.choosing import choose_outputs
 from mixit_jax.training.config import Config
 from mixit_jax.training.objectives import Objective
 from mixit_jax.training.optimizer import make_optimizer
@@ -45,9 +39,8 @@ def initial_state(objective: Objective, workdir: Path, mesh: Mesh) -> TrainState
   """Create the state before the first step, sharded.
 
   With `init.run` the parameters are those of that run; if it has more outputs than
-  stems are wanted, they are selected on the validation songs first, or summed up where
-  the model has `num_masks`. The choice is stored in `channel_selection.json` or
-  `output_sums.json`. A decoder that is drawn anew needs no selection.
+  stems are wanted, they are selected or summed up first (`choose_outputs`), unless the
+  decoder is drawn anew.
 
   Raises:
     UserError: the weights are missing, damaged or of another architecture.
@@ -104,7 +97,7 @@ def _starting_params(objective: Objective, workdir: Path) -> Params:
   if have.num_sources == want.num_sources and not nameless:
     sums = np.eye(want.num_sources)
   else:
-    sums = _choose_outputs(objective, weights, workdir)
+    sums = choose_outputs(objective, weights, workdir)
   if want.num_masks:
     return sum_outputs(weights.params, have, sums)[1]
   return select_outputs(weights.params, have, np.argmax(sums, axis=1))[1]
@@ -151,33 +144,3 @@ def _check_architecture(
       f"model.{key}: {a[key]!r} there, {b[key]!r} here" for key in differing
     )
     raise ConfigError(f"{origin} is of another architecture ({shown})")
-
-
-def _choose_outputs(
-  objective: Objective, weights: Weights, workdir: Path
-) -> np.ndarray:
-  """Choose weights of the outputs [N, M] for each stem; a selection has ones.
-
-  Process 0 does, and tells the others.
-  """
-  assert objective.stems is not None
-  model, seconds = weights.config, objective.config.init.select_seconds
-  chosen = np.zeros((len(objective.stems), model.num_sources))
-  if jax.process_index() == 0:
-    logging.info(
-      "choosing outputs of %s on the validation songs", objective.config.init.run
-    )
-    songs, stems = objective.valid_songs, objective.stems
-    separate = chunk_separator(model, weights.params)
-    separated = separated_songs(separate, model, songs, stems, seconds)
-    if objective.model.num_masks:
-      found = fit_sums(separated, stems)
-      write_choice(workdir / SUMS_FILE, found, weights.card)
-      chosen[:] = found.sums
-    else:
-      selection = vote_channels(chain.from_iterable(separated), stems)
-      write_choice(workdir / SELECTION_FILE, selection, weights.card)
-      chosen[np.arange(len(stems)), selection.outputs] = 1
-  if jax.process_count() > 1:
-    chosen = np.asarray(multihost_utils.broadcast_one_to_all(chosen))
-  return chosen

@@ -12,7 +12,7 @@ from training.tiny import STEMS, finetune_config, pretrain_config
 
 from mixit_jax.devices.mesh import make_mesh
 from mixit_jax.errors import UserError
-from mixit_jax.separator import init, separate
+from mixit_jax.separator import init
 from mixit_jax.training.dataset import settle_data
 from mixit_jax.training.initialize import check_start, initial_state
 from mixit_jax.training.loop import train
@@ -188,41 +188,6 @@ def test_a_decoder_that_is_drawn_anew_fits_any_number_of_outputs(
   check_start(make_objective(more, mesh))
   with pytest.raises(UserError, match=r"set init\.run"):
     with_init(config, run="")
-
-
-def test_all_outputs_are_summed_up_where_the_model_has_masks(
-  music, pretrained, tmp_path
-):
-  there = read_weights(pretrained)
-  config = with_init(finetune_config(music), run=str(pretrained))
-  config = config.changed(model={"num_masks": there.config.num_sources})
-  mesh = make_mesh(devices=jax.devices()[:1])
-  objective = make_objective(settle_data(config), mesh)
-  objective.open_validation()
-  state = initial_state(objective, tmp_path, mesh)
-  stored = json.loads((tmp_path / "output_sums.json").read_text())
-  assert stored["stems"] == list(STEMS)
-  mixture = np.random.default_rng(0).standard_normal((1, 2, 4000), np.float32)
-  every = separate(there.config, there.params, mixture)
-  sums = np.einsum("nm,bmcl->bncl", stored["sums"], every)
-  found = separate(objective.model, state.params, mixture)
-  np.testing.assert_allclose(found, sums, atol=1e-4)
-
-
-def test_a_start_from_another_number_of_masks_is_refused(music, pretrained, tmp_path):
-  config = with_init(finetune_config(music, steps=1), run=str(pretrained))
-  count = read_weights(pretrained).config.num_sources
-  with pytest.raises(UserError, match=rf"has {count} masks .*num_masks={count}"):
-    train(config.changed(model={"num_masks": count + 1}), tmp_path / "more")
-  several = config.changed(model={"num_masks": count})
-  train(several, tmp_path / "sums")
-  config = with_init(config, run=str(tmp_path / "sums"))
-  with pytest.raises(UserError, match=f"has {count} masks but model.num_masks = 0"):
-    train(config, tmp_path / "one")
-  # A fine-tuned model keeps its outputs, in their order.
-  again = with_init(several, run=str(tmp_path / "sums"))
-  assert train(again, tmp_path / "again")
-  assert not (tmp_path / "again/output_sums.json").exists()
 
 
 def test_the_best_weights_are_those_that_were_validated(music, tmp_path):
