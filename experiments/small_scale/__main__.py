@@ -5,6 +5,11 @@
 The grid is a file of experiments/small_scale/grids. Finished rows lie in
 OUT/results.json; results.md and figures follow from it. After an interruption of any
 kind the same command continues. A worker takes one processor and 1.5 GiB of memory.
+
+    python -m experiments.small_scale --out=runs/evidence/own --grid=own \
+      --songs=DIR --unlabeled=DIR
+
+asks the same of your own music.
 """
 
 import argparse
@@ -39,6 +44,8 @@ def parse_flags(arguments: list[str] | None = None) -> argparse.Namespace:
   flag = parser.add_argument
   flag("--out", type=Path, required=True, help="folder of data, runs and results")
   flag("--grid", default="rung1", help="name of a grid, or a TOML file (%(default)s)")
+  flag("--songs", type=_folder, metavar="DIR", help="your own: train/, valid/, test/")
+  flag("--unlabeled", type=_folder, metavar="DIR", help="your own music without stems")
   flag(
     "--only",
     action="append",
@@ -63,7 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
   grid = read_grid(find_grid(flags.grid))
   tasks = choose(grid.tasks, flags.only)
   results = Results(flags.out / "results.json")
-  worker = Worker(flags.out.resolve(), grid.songs)
+  own = {"songs": flags.songs, "unlabeled": flags.unlabeled}
+  given = {name: folder for name, folder in own.items() if folder}
+  worker = Worker(flags.out.resolve(), grid.songs, given)
   waiting = [t for t in tasks if not (worker.is_prepared(t) or results.has(t))]
   if flags.list:
     for task in tasks:
@@ -87,6 +96,13 @@ def main(arguments: list[str] | None = None) -> int:
     logging.info("stopped: the same command goes on")
     return STOPPED
   return FAILED if failed else 0
+
+
+def _folder(text: str) -> Path:
+  folder = Path(text)
+  if not folder.is_dir():
+    raise UserError(f"{folder}: no such folder")
+  return folder
 
 
 def find_grid(name: str) -> Path:

@@ -36,17 +36,22 @@ class Task:
 
 @dataclass(frozen=True)
 class Music(Task):
-  """Songs with stems ("songs") or mixes ("unlabeled") that a command makes."""
+  """Songs with stems ("songs") or mixes ("unlabeled") that a command makes.
 
-  command: str  # such as data_prep.synthetic
+  Attributes:
+    command: such as data_prep.synthetic; nothing where the user's own music is taken.
+    flags: of the command.
+  """
+
+  command: str
   flags: Values
 
 
 @dataclass(frozen=True)
 class Mixes(Task):
-  """Shards of the first `count` unlabeled mixes."""
+  """Shards of the first `count` unlabeled mixes, or of all."""
 
-  count: int
+  count: int | None
   flags: Values
 
 
@@ -218,8 +223,11 @@ def _music(name: str, table: Values) -> Music:
 
 
 def _pretrain(name: str, table: Values, grid: Values) -> tuple[Mixes, Pretrain]:
-  count = table["mixes"]
-  mixes = Mixes(f"mixes-{count}", ("unlabeled",), count, dict(grid["shards"]))
+  number = table["mixes"]
+  count = None if number == "all" else number
+  if not isinstance(count, int | None):
+    raise UserError(f'mixes = {number!r}: expected a number or "all"')
+  mixes = Mixes(f"mixes-{number}", ("unlabeled",), count, dict(grid["shards"]))
   config = {key: value for key, value in table.items() if "." in key}
   config["run.steps"] = table["steps"]
   size = _size(table)

@@ -48,15 +48,19 @@ class StoppedError(Exception):
 class Worker:
   """Does tasks in a folder."""
 
-  def __init__(self, folder: Path, songs: str = "songs"):
+  def __init__(
+    self, folder: Path, songs: str = "songs", own: Mapping[str, Path] | None = None
+  ):
     """Take the folder that holds data, runs and logs.
 
     Args:
       folder: of the work.
       songs: where train/, valid/ and test/ of the labeled songs lie in it.
+      own: folders of the user's, by the names of the tasks that would make such music.
     """
     self.folder = folder
-    self.songs = folder / songs
+    self.own = own or {}
+    self.songs = folder / ("songs" if "songs" in self.own else songs)
     self.stopping = threading.Event()
     self._processes: set[subprocess.Popen[bytes]] = set()
     self._lock = threading.Lock()
@@ -91,23 +95,46 @@ class Worker:
     return None
 
   def is_prepared(self, task: Task) -> bool:
-    """Tell whether a task has only to make data, and has."""
+    """Tell whether a task has only to make data, and has.
+
+    Raises:
+      UserError: the folder of the work holds other music than the user's.
+    """
     match task:
       case Music():
-        return (self.folder / task.name / ".finished").exists()
+        place, own = self.folder / task.name, self.own.get(task.name)
+        if own is None:
+          return (place / ".finished").exists()
+        if place.exists() and place.resolve() != own.resolve():
+          raise UserError(
+            f"{place} is other music than {own}; give another folder with --out"
+          )
+        return place.exists()
       case Mixes() | Labels():
         return (self.folder / task.name / "shards" / "manifest.json").exists()
     return False
 
   def _music(self, task: Music) -> None:
     out = self.folder / task.name
+    if own := self.own.get(task.name):
+      self.folder.mkdir(parents=True, exist_ok=True)
+      out.symlink_to(own.resolve())
+      return
+    # Nothing is ever made in a folder of the user's.
+    if out.is_symlink() or not task.command:
+      known = f" as before, {out.readlink()}" if out.is_symlink() else ""
+      raise UserError(f"{task.name}: give --{task.name}=DIR, your own music{known}")
     self._run(task, [task.command, f"--out={out}", *_flags(task.flags)])
     (out / ".finished").touch()
 
   def _mixes(self, task: Mixes) -> None:
-    mixes = sorted((self.folder / "unlabeled/unlabeled").iterdir())[: task.count]
+    music = self.folder / "unlabeled"
+    if "unlabeled" not in self.own:
+      music /= "unlabeled"
+    # Files, or folders of them. What is hidden is no music.
+    mixes = sorted(p for p in music.iterdir() if not p.name.startswith("."))
     chosen = self.folder / task.name / "audio"
-    _link(chosen, mixes)
+    _link(chosen, mixes[: task.count])
     out = chosen.with_name("shards")
     flags = [f"--audio={chosen}", f"--out={out}", *_flags(task.flags)]
     self._run(task, ["data_prep.fma", *flags, "--workers=1"])
@@ -148,6 +175,7 @@ class Worker:
       "data.shards": self.folder / task.labels / "shards",
       "data.seed": task.seed,
       "run.seed": task.seed,
+      "model.num_sources": len(usual_stems(self.songs / "train")),
       **task.config,
     }
     if task.start:

@@ -309,12 +309,13 @@ class MaskDecoder(nn.Module):
       features = 2 * math.prod(parts) * width
       layer = BandwiseWeights(count, run.shape[1], features, name=f"mask_{index}")
       masks.append(_gated_masks(_bandwise_columns(run, *layer()), parts))
-    joined = jnp.swapaxes(jnp.concatenate(masks, 4), 4, 5).astype(jnp.float32)
     if c.num_masks:
       init = nn.initializers.normal(c.num_masks**-0.5)
-      weights = self.param("weights", init, (c.num_sources, c.num_masks))
-      exact = lax.Precision.HIGHEST
-      joined = jnp.einsum("nm,pbmctf->pbnctf", weights, joined, precision=exact)
+      shape = (c.num_sources, c.num_masks, len(c.bands))
+      weights = self.param("weights", init, shape)
+      each = lax.split(weights, [count for count, _ in runs], 2)
+      masks = [_summed(run, part) for run, part in zip(masks, each, strict=True)]
+    joined = jnp.swapaxes(jnp.concatenate(masks, 4), 4, 5).astype(jnp.float32)
     real, imag = joined
     return lax.complex(real, imag)
 
@@ -425,3 +426,14 @@ def _gated_masks(run: Array, parts: tuple[int, int, int]) -> Array:
   mask = (value * nn.sigmoid(gate)).reshape(len(run), *parts, -1, *run.shape[2:])
   mask = jnp.transpose(mask, (1, 5, 2, 3, 0, 4, 6))
   return mask.reshape(*mask.shape[:4], -1, mask.shape[-1])
+
+
+def _summed(run: Array, weights: Array) -> Array:
+  """Sum masks [2, B, M, C, KW, T] of K bands with weights [N, M, K], in float32."""
+  bands = run.astype(jnp.float32).reshape(
+    *run.shape[:4], weights.shape[2], -1, run.shape[5]
+  )
+  summed = jnp.einsum(
+    "nmk,pbmckwt->pbnckwt", weights, bands, precision=lax.Precision.HIGHEST
+  )
+  return summed.reshape(*summed.shape[:4], *run.shape[4:])

@@ -49,9 +49,9 @@ class SeparatorConfig(Checked):
     "outputs: 12 in pre-training, one per stem in fine-tuning", 4, least=1
   )
   num_masks: int = setting(
-    "masks that every output is a weighted sum of, with learned weights; 0, the "
-    "paper's way: a mask for each output. As many as a pre-training has outputs let a "
-    "fine-tuning use all of them",
+    "masks that every output is a weighted sum of, with learned weights in each band; "
+    "0, the paper's way: a mask for each output. As many as a pre-training has outputs "
+    "let a fine-tuning use all of them",
     0,
     least=0,
   )

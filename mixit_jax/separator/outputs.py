@@ -66,15 +66,21 @@ def sum_outputs(
   Args:
     params: parameters of the separator with N outputs.
     config: its configuration.
-    weights: of the outputs in each sum, [K, N].
+    weights: of the outputs in each sum, for every band or for all, [S, N, K] or
+      [S, N].
 
   Returns:
-    configuration with K sources and as many masks as before, and parameters that give
-    the sums over n of weights[k, n] estimates[:, n].
+    configuration with S sources and as many masks as before, and parameters that give
+    the sums over n of weights[s, n] estimates[:, n] in each band.
   """
-  masks = config.num_masks or config.num_sources
-  before = params["decoder"].get(_WEIGHTS, np.eye(masks))
-  summed = np.asarray(weights, np.float64) @ np.asarray(before, np.float64)
+  masks, bands = config.num_masks or config.num_sources, len(config.bands)
+  before = params["decoder"].get(_WEIGHTS)
+  if before is None:
+    before = np.repeat(np.eye(masks)[..., None], bands, 2)
+  weights = np.asarray(weights, np.float64)
+  if weights.ndim == 2:
+    weights = np.repeat(weights[..., None], bands, 2)
+  summed = np.einsum("snk,nmk->smk", weights, np.asarray(before, np.float64))
   decoder = {**params["decoder"], _WEIGHTS: summed.astype(np.float32)}
   changed = dataclasses.replace(config, num_sources=len(summed), num_masks=masks)
   return changed, {**params, "decoder": decoder}

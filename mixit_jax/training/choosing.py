@@ -42,14 +42,17 @@ def choose_outputs(objective: Objective, weights: Weights, workdir: Path) -> np.
     workdir: where the choice is stored.
 
   Returns:
-    weights [N, M] for the N stems.
+    weights for the N stems: [N, M] of a selection, of sums for each of K bands,
+    [N, M, K].
 
   Raises:
     UserError: a song or record cannot be read, or a stem never sounds.
   """
   assert objective.stems is not None
   model, stems = weights.config, objective.stems
-  chosen = np.zeros((len(stems), model.num_sources))
+  summed = objective.model.num_masks > 0
+  bands = (len(model.bands),) if summed else ()
+  chosen = np.zeros((len(stems), model.num_sources, *bands))
   if jax.process_index() == 0:
     init = objective.config.init
     logging.info("choosing outputs of %s for %s", init.run, ", ".join(stems))
@@ -57,8 +60,9 @@ def choose_outputs(objective: Objective, weights: Weights, workdir: Path) -> np.
     songs = separated_songs(
       separate, model, objective.valid_songs, stems, init.select_seconds
     )
-    if objective.model.num_masks:
-      sums = fit_sums(chain(songs, _separated_mixes(separate, objective)), stems)
+    if summed:
+      every = chain(songs, _separated_mixes(separate, objective))
+      sums = fit_sums(every, stems, model)
       write_choice(workdir / SUMS_FILE, sums, weights.card)
       chosen[:] = sums.sums
     else:

@@ -104,6 +104,7 @@ def test_the_grids_of_the_project_can_be_read(file):
     ('from = "main"', 'from = "other"', "other is missing"),
     ('arms = ["scratch", "pretrained"]\n[[c', 'arms = ["no"]\n[[c', "no is missing"),
     ("mixes = 4", "", "mixes is missing"),
+    ("mixes = 4", 'mixes = "many"', 'a number or "all"'),
     ("[songs]", "[songs", "not valid TOML"),
   ],
 )

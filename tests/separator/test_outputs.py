@@ -7,8 +7,10 @@ import pytest
 
 from mixit_jax.errors import UserError
 from mixit_jax.separator import init, separate
+from mixit_jax.separator.bs_locoformer import estimate_masks
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.outputs import select_outputs, sum_outputs
+from mixit_jax.separator.waveform import analyze
 
 CONFIG = SeparatorConfig(
   num_blocks=1,
@@ -79,6 +81,23 @@ def test_masks_without_weight_learn(params):
   )(summed)["decoder"]["weights"]
   assert np.abs(gradient[0]).min() > 0
   assert not gradient[1].any()
+
+
+def test_sums_may_differ_between_bands(params):
+  """The sum is taken where the masks are: in the spectrum of each output."""
+  bands = len(CONFIG.bands)
+  weights = np.random.default_rng(2).standard_normal((3, 12, bands))
+  mixture = np.random.default_rng(1).standard_normal((2, 2, 640), np.float32)
+  config, summed = sum_outputs(params, CONFIG, weights)
+  spectrum, _ = analyze(CONFIG, mixture)
+  every = estimate_masks(CONFIG, params, spectrum)
+  found = estimate_masks(config, summed, spectrum)
+  low = 0
+  for band, width in enumerate(CONFIG.bands):
+    part = slice(low, low + width)
+    expected = np.einsum("kn,bnctf->bkctf", weights[..., band], every[..., part])
+    np.testing.assert_allclose(found[..., part], expected, rtol=1e-4, atol=5e-5)
+    low += width
 
 
 def test_sums_are_selected_and_summed_up_again(params):
