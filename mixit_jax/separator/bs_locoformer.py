@@ -7,7 +7,7 @@ converts between waveforms and spectrograms; `ops` computes the operations.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -18,6 +18,13 @@ from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
 from mixit_jax.separator.bands import band_runs
+from mixit_jax.separator.bandwise import (
+  BandwiseNorm,
+  BandwiseWeights,
+  bandwise_columns,
+  composed,
+  uniform_fan_in,
+)
 from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.ops.attention import (
   ATTENDED,
@@ -299,7 +306,7 @@ class MaskDecoder(nn.Module):
     # Bands first: one large matrix product for each. Frames last: the arrays split and
     # joined below stay in long pieces.
     x = jnp.moveaxis(x, 3, 1)
-    x = jnp.tanh(_bandwise_columns(x, *self._first_layer()))
+    x = jnp.tanh(bandwise_columns(x, *self._first_layer()))
     masks = []
     parts = (2, c.num_masks or c.num_sources, c.num_channels)
     runs = band_runs(c.bands)
@@ -308,7 +315,7 @@ class MaskDecoder(nn.Module):
     for index, ((count, width), run) in enumerate(zip(runs, inputs, strict=True)):
       features = 2 * math.prod(parts) * width
       layer = BandwiseWeights(count, run.shape[1], features, name=f"mask_{index}")
-      masks.append(_gated_masks(_bandwise_columns(run, *layer()), parts))
+      masks.append(_gated_masks(bandwise_columns(run, *layer()), parts))
     if c.num_masks:
       init = nn.initializers.normal(c.num_masks**-0.5)
       shape = (c.num_sources, c.num_masks, len(c.bands))
@@ -328,75 +335,6 @@ class MaskDecoder(nn.Module):
     expand = BandwiseWeights(bands, dim, 4 * dim, name=COMPOSED[0])()
     mix = BandwiseWeights(bands, 4 * dim, 4 * dim, name=COMPOSED[1])()
     return composed(expand, mix)
-
-
-class BandwiseNorm(nn.Module):
-  """Group norm of every band over its features and all frames, in float32.
-
-  Attributes:
-    config: of the separator.
-  """
-
-  config: SeparatorConfig
-
-  @nn.compact
-  def __call__(self, x: Array) -> Array:
-    """Normalize x [K, B, T, D]."""
-    shape = (len(x), x.shape[-1])
-    gain = self.param("gain", nn.initializers.ones, shape)
-    bias = self.param("bias", nn.initializers.zeros, shape)
-    x = x.astype(jnp.float32)
-    centered = x - jnp.mean(x, (2, 3), keepdims=True)
-    variance = jnp.mean(centered**2, (2, 3), keepdims=True)
-    normalized = centered * lax.rsqrt(variance + 1e-5)
-    y = normalized * gain[:, None, None] + bias[:, None, None]
-    return y.astype(self.config.dtype)
-
-
-class BandwiseWeights(nn.Module):
-  """Weights of a linear layer for every band.
-
-  Attributes:
-    bands: number of bands K.
-    dim: features D of its input.
-    features: of its output.
-  """
-
-  bands: int
-  dim: int
-  features: int
-
-  @nn.compact
-  def __call__(self) -> tuple[Array, Array]:
-    """Return kernels [K, D, features] and biases [K, features]."""
-    init = uniform_fan_in(self.dim)
-    kernel = self.param("kernel", init, (self.bands, self.dim, self.features))
-    return kernel, self.param("bias", init, (self.bands, self.features))
-
-
-def uniform_fan_in(fan_in: int) -> Callable[..., Array]:
-  """Return PyTorch's default initializer: uniform in +-1/sqrt(fan_in)."""
-  bound = 1 / math.sqrt(fan_in)
-
-  def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-  return init
-
-
-def composed(
-  first: tuple[Array, Array], second: tuple[Array, Array]
-) -> tuple[Array, Array]:
-  """Return the weights of one linear layer that does what two in a row do."""
-  product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
-  kernel = product("kde,kef->kdf", first[0], second[0])
-  return kernel, product("ke,kef->kf", first[1], second[0]) + second[1]
-
-
-def _bandwise_columns(x: Array, kernel: Array, bias: Array) -> Array:
-  """Map x [K, D, B, T] to [K, E, B, T] in its own type, each band on its own."""
-  y = jnp.einsum("kde,kdbt->kebt", kernel.astype(x.dtype), x)
-  return y + bias.astype(x.dtype)[:, :, None, None]
 
 
 # Of these cheap steps only the inputs are kept for the backward pass.

@@ -14,7 +14,8 @@ from mixit_jax.devices.mesh import local_mesh
 from mixit_jax.devices.platforms import platform_of
 from mixit_jax.devices.start import standard_types
 from mixit_jax.separator import waveform
-from mixit_jax.separator.bs_locoformer import COMPOSED, composed
+from mixit_jax.separator.bandwise import composed
+from mixit_jax.separator.bs_locoformer import COMPOSED
 from mixit_jax.separator.config import SeparatorConfig
 
 # The result may not be computed yet; `np.asarray` waits for it.
