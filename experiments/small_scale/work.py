@@ -3,6 +3,7 @@
 Every command resumes itself, so that a task that was killed is simply done again.
 """
 
+import fcntl
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from experiments.small_scale.grid import (
   Finetune,
@@ -29,7 +30,6 @@ from mixit_jax.console import STOPPED
 from mixit_jax.data.songs import find_songs, usual_stems
 from mixit_jax.errors import UserError
 from mixit_jax.files import read_json
-from mixit_jax.lock import FolderLock, LockError
 
 SCORES = ("usdr_mdx", "usdr_per_channel", "csdr")  # of every stem, in dB
 TRAINING = Path(__file__).with_name("training.py")
@@ -218,28 +218,21 @@ class Worker:
     self, task: Task, run: Path, config: str, changes: Mapping[str, Any]
   ) -> float:
     """Train to the end and return the seconds of this life."""
-    self._wait_for(run)
     begun = time.monotonic()
     keys = [f"--config.{key}={_text(value)}" for key, value in changes.items()]
     files = [f"--config={TRAINING}:{config}", f"--workdir={run}"]
     self._run(task, ["mixit_jax.main", *files, *keys])
     return round(time.monotonic() - begun, 1)
 
-  def _wait_for(self, run: Path) -> None:
-    """Wait until no training of a life before is left in a folder."""
-    while True:
-      try:
-        with FolderLock(run):
-          return
-      except LockError:
-        if self.stopping.wait(1):
-          raise StoppedError from None
-
   def _run(self, task: Task, command: Sequence[str]) -> None:
-    """Run a module of Python in a process of its own; its lines go to a log."""
+    """Run a module of Python in a process of its own; its lines go to a log.
+
+    One of a life before, which may have outlived it, is waited for.
+    """
     log = self.folder / "logs" / f"{task.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
+      self._lock_log(stream)
       with self._lock:
         if self.stopping.is_set():
           raise StoppedError
@@ -264,6 +257,19 @@ class Worker:
         f"{task.name}: {command[0]} ended with status {status}"
         f"{' (it was stopped)' if status == STOPPED else ''}: {last}; see {log}"
       )
+
+  def _lock_log(self, stream: IO[bytes]) -> None:
+    """Lock a log. A command holds the lock as long as it lives, through its output."""
+    while True:
+      try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        if self.stopping.wait(0.2):
+          raise StoppedError from None
+      except OSError:  # no locks on this file system: that of the run must do
+        return
+      else:
+        return
 
 
 def _link(folder: Path, places: Sequence[Path]) -> None:

@@ -88,16 +88,14 @@ def test_a_grid_survives_its_deaths_and_measures_everything(tmp_path):
   results = out / "results.json"
 
   # Killed with all its processes, while it pre-trains.
-  process = _start(out, grid)
-  _wait_for(process, (out / "main/run/metrics.jsonl").exists)
-  os.killpg(process.pid, signal.SIGKILL)
-  process.wait()
+  with _start(out, grid) as process:
+    _wait_for(process, (out / "main/run/metrics.jsonl").exists)
+    os.killpg(process.pid, signal.SIGKILL)
 
   # Killed alone, after its first row: its commands live on, and are waited for.
-  process = _start(out, grid)
-  _wait_for(process, results.exists)
-  process.kill()
-  process.wait()
+  with _start(out, grid) as process:
+    _wait_for(process, results.exists)
+    process.kill()
   before = json.loads(results.read_text())["rows"]
 
   process = _start(out, grid)

@@ -1,10 +1,15 @@
 """Music that a grid's command makes, and music of the user's own."""
 
+import fcntl
+import subprocess
+import sys
+import threading
+
 import pytest
 
 from experiments.small_scale.__main__ import find_grid, main
 from experiments.small_scale.grid import Mixes, Music, read_grid
-from experiments.small_scale.work import Worker
+from experiments.small_scale.work import StoppedError, Worker
 from mixit_jax.errors import UserError
 
 
@@ -93,3 +98,37 @@ def test_a_link_of_own_music_may_be_relative(tmp_path, own, monkeypatch):
   worker.do(MIXES)
   monkeypatch.chdir("/")
   assert (tmp_path / "out/unlabeled").samefile(own)
+
+
+@pytest.fixture
+def orphan(tmp_path):
+  """A command of a life that ended: it holds the lock of its log alone."""
+  log = tmp_path / "logs/unlabeled.txt"
+  log.parent.mkdir()
+  wait = [sys.executable, "-c", "input()"]
+  with log.open("ab") as stream:
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    process = subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=stream)
+  with process:
+    yield process
+    process.kill()
+
+
+def test_a_command_that_outlived_its_worker_is_waited_for(tmp_path, orphan):
+  worker = Worker(tmp_path)
+  done = threading.Thread(target=worker._run, args=(MIXES, ["this"]))
+  done.start()
+  done.join(1)
+  assert done.is_alive()
+  orphan.communicate(b"\n")
+  done.join(60)
+  assert not done.is_alive()
+  assert "Beautiful is better" in (tmp_path / "logs/unlabeled.txt").read_text()
+
+
+def test_a_worker_that_waits_can_be_stopped(tmp_path, orphan):
+  worker = Worker(tmp_path)
+  threading.Timer(0.3, worker.stop).start()
+  with pytest.raises(StoppedError):
+    worker._run(MIXES, ["this"])
+  assert orphan.poll() is None
