@@ -238,8 +238,8 @@ def _pretrain(name: str, table: Values, grid: Values) -> tuple[Mixes, Pretrain]:
 def _finetune(grid: Values, table: Values, labels: Labels, arm: str) -> Finetune:
   settings = grid["arms"][arm]
   start = settings.get("from", "")
-  both = {**grid.get("finetune", {}), **settings}
-  config = {key: value for key, value in both.items() if "." in key}
+  all_keys = {**grid.get("finetune", {}), **settings, **table}
+  config = {key: value for key, value in all_keys.items() if "." in key}
   size = _size(table)
   name = f"{size}-{arm}-{labels.count}-{labels.seed}"
   needs = (labels.name, start) if start else (labels.name,)

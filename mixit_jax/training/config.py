@@ -164,6 +164,11 @@ class InitConfig(Checked):
     "selected and the run may have any number of outputs",
     "keep",
   )
+  optimizer: Literal["new", "keep"] = setting(
+    "keep: begin with the moments that Adam has at the checkpoint of `init.weights`, "
+    "of a mean at its last; the learning rate begins anew",
+    "new",
+  )
   select_seconds: float = setting(
     "length of the chunks on which outputs are matched with stems, where the run has "
     "more outputs than stems (paper 4.3)",
@@ -343,6 +348,11 @@ class Config:
       self.init.decoder == "keep" or bool(self.init.run),
       'init.decoder = "random" is for a start from other weights; set init.run, or '
       "leave it out: without it all parameters are random",
+    )
+    require(
+      self.init.optimizer == "new" or bool(self.init.run),
+      'init.optimizer = "keep" is for a start from another run; set init.run, or leave '
+      "it out",
     )
     if self.objective.kind == "stems":
       stems = self.data.stems

@@ -1,6 +1,8 @@
 """The state before the first step: random, or from other weights."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,6 +15,13 @@ from mixit_jax.separator.config import SeparatorConfig
 from mixit_jax.separator.outputs import select_outputs, sum_outputs
 from mixit_jax.training.choosing import choose_outputs
 from mixit_jax.training.config import Config
+from mixit_jax.training.moments import (
+  adapted_moments,
+  check_moments,
+  find_moments,
+  read_moments,
+  with_moments,
+)
 from mixit_jax.training.objectives import Objective
 from mixit_jax.training.optimizer import make_optimizer
 from mixit_jax.training.state import Params, TrainState, new_state
@@ -51,14 +60,16 @@ def initial_state(objective: Objective, workdir: Path, mesh: Mesh) -> TrainState
     return jax.jit(
       lambda: _build(config, _random_params(config)), out_shardings=shardings
     )()
-  placed = jax.tree.map(
-    lambda value, sharding: jax.make_array_from_callback(
-      value.shape, sharding, lambda index: value[index]
-    ),
-    _starting_params(objective, workdir),
-    shardings.params,
-  )
-  return jax.jit(lambda params: _build(config, params), out_shardings=shardings)(placed)
+  weights = read_weights(Path(config.init.run), config.init.weights)
+  _check_weights(objective, weights)
+  adapt = _adaptation(objective, weights, workdir)
+  params = _placed(adapt(weights.params), shardings.params)
+  state = jax.jit(lambda p: _build(config, p), out_shardings=shardings)(params)
+  if config.init.optimizer == "new":
+    return state
+  moments = adapted_moments(read_moments(config), weights.params, adapt, config)
+  places = find_moments(shardings.opt_state)
+  return with_moments(state, _placed(moments, places))
 
 
 def check_start(objective: Objective) -> None:
@@ -74,6 +85,8 @@ def check_start(objective: Objective) -> None:
     except UserError as error:
       raise ConfigError(f"init.run: {error}") from error
     _check_weights(objective, weights)
+    if start.optimizer == "keep":
+      check_moments(objective.config)
 
 
 def _random_params(config: Config) -> Params:
@@ -85,13 +98,24 @@ def _build(config: Config, params: Params) -> TrainState:
   return new_state(params, optimizer, config.frozen, ema=config.optimizer.ema > 0)
 
 
-def _starting_params(objective: Objective, workdir: Path) -> Params:
-  start = objective.config.init
-  weights = read_weights(Path(start.run), start.weights)
-  _check_weights(objective, weights)
-  if start.decoder == "random":
+def _placed(tree: Any, shardings: Any) -> Any:
+  """Place host arrays on the devices."""
+  return jax.tree.map(
+    lambda value, sharding: jax.make_array_from_callback(
+      value.shape, sharding, lambda index: value[index]
+    ),
+    tree,
+    shardings,
+  )
+
+
+def _adaptation(
+  objective: Objective, weights: Weights, workdir: Path
+) -> Callable[[Params], Params]:
+  """Return what makes parameters of these weights ones of the run: an affine map."""
+  if objective.config.init.decoder == "random":
     drawn = jax.device_get(_random_params(objective.config)["decoder"])
-    return {**weights.params, "decoder": drawn}
+    return lambda params: {**params, "decoder": drawn}
   nameless = objective.stems is not None and weights.stems is None
   have, want = weights.config, objective.model
   if have.num_sources == want.num_sources and not nameless:
@@ -99,8 +123,9 @@ def _starting_params(objective: Objective, workdir: Path) -> Params:
   else:
     sums = choose_outputs(objective, weights, workdir)
   if want.num_masks:
-    return sum_outputs(weights.params, have, sums)[1]
-  return select_outputs(weights.params, have, np.argmax(sums, axis=1))[1]
+    return lambda params: sum_outputs(params, have, sums)[1]
+  outputs = np.argmax(sums, axis=1)
+  return lambda params: select_outputs(params, have, outputs)[1]
 
 
 def _check_weights(objective: Objective, weights: Weights) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import errno
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -302,21 +302,42 @@ def load_params(run: Path, steps: Sequence[int], ema: bool = False) -> dict[str,
 
 
 def _load_params(run: Path, step: int, ema: bool) -> dict[str, Any]:
-  checkpoint = run / CHECKPOINTS / str(step)
   name = "ema" if ema else "params"
   try:
-    params = restore_tree(checkpoint / "state", name)
+    return load_entry(run, step, name)
+  except KeyError as error:
+    raise RunError(
+      f"{run / CHECKPOINTS / str(step)} keeps no running mean of its parameters "
+      "(optimizer.ema was 0); choose other weights"
+    ) from error
+
+
+def load_entry(
+  run: Path, step: int, name: str, typed: Callable[[Any], Any] = lambda tree: tree
+) -> Any:
+  """Read an entry of the state that a checkpoint holds, as host arrays.
+
+  Args:
+    run: working directory of a run.
+    step: of the checkpoint.
+    name: of the entry, see `mixit_jax.training.state.TrainState`.
+    typed: makes what was saved of dicts and lists, which is all that Orbax reads.
+
+  Raises:
+    RunError: the checkpoint is damaged.
+    KeyError: it has no such entry, or it is empty.
+  """
+  checkpoint = Path(run) / CHECKPOINTS / str(step)
+  try:
+    entry = typed(restore_tree(checkpoint / "state", name))
     saved = (read_meta(run, step) or {}).get("checksums", {})
-    for path, found in checksums(params).items():
+    for path, found in checksums(entry).items():
       if saved.get(f".{name}{path}", found) != found:
         raise ValueError(f"{name}{path} is not what was saved")
-    return params
+    return entry
   except Exception as error:  # Orbax and TensorStore raise many types
     if isinstance(error, KeyError) and error.args == (name,):
-      raise RunError(
-        f"{checkpoint} keeps no running mean of its parameters (optimizer.ema was "
-        "0); choose other weights"
-      ) from error
+      raise
     raise RunError(
       f"{checkpoint} is damaged ({storage_reason(error)}); choose other weights"
     ) from error

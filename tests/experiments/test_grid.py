@@ -77,6 +77,18 @@ def test_arms_change_the_configuration(grid):
   assert changed.start == "main"
 
 
+def test_cells_change_the_configuration_further(tmp_path):
+  file = tmp_path / "longer.toml"
+  cell = 'songs = [8]\nseeds = [0]\narms = ["pretrained"]\n"run.steps" = 9\n'
+  file.write_text(
+    TINY.replace("[[tables]]", f'[[cells]]\nsize = "tiny"\n{cell}[[tables]]')
+  )
+  tasks = {task.name: task for task in read_grid(file).tasks}
+  longer = tasks["tiny-pretrained-8-0"].config
+  assert longer == {"run.steps": 9, "optimizer.peak_rate": 1e-3}
+  assert tasks["tiny-pretrained-1-0"].config["run.steps"] == 3
+
+
 @pytest.mark.parametrize("file", sorted(GRIDS.glob("*.toml")), ids=lambda f: f.stem)
 def test_the_grids_of_the_project_can_be_read(file):
   """Each key is one of a training's, with a value that it may have."""
