@@ -1,5 +1,6 @@
 """Figures of the report, drawn with matplotlib where it is installed."""
 
+import itertools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,7 @@ class _Drawing:
         continue
       figure, (left, right) = self._axes(2)
       counts: set[int] = set()
-      for color, arm in zip(_COLORS, table.arms, strict=False):
+      for color, arm in zip(itertools.cycle(_COLORS), table.arms):
         found = score(rows, table.size, arm)
         if not found:
           continue
@@ -100,7 +101,7 @@ class _Drawing:
       return
     fewest = min(row["task"]["songs"] for row in shown)
     figure, (axes,) = self._axes(1)
-    for color, arm in zip(_COLORS, table.arms, strict=False):
+    for color, arm in zip(itertools.cycle(_COLORS), table.arms):
       label: str | None = arm
       for row in shown:
         if (row["task"]["arm"], row["task"]["songs"]) == (arm, fewest):
@@ -119,7 +120,7 @@ class _Drawing:
     if not found:
       return
     figure, (axes,) = self._axes(1)
-    for color, (name, row) in zip(_COLORS, found.items(), strict=False):
+    for color, (name, row) in zip(itertools.cycle(_COLORS), found.items()):
       steps, _, better = zip(*row["valid"], strict=True)
       axes.plot(steps, better, color=color, label=name)
     axes.set_xlabel("steps of pre-training")
