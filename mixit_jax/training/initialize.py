@@ -49,10 +49,10 @@ def initial_state(objective: Objective, workdir: Path, mesh: Mesh) -> TrainState
 
   With `init.run` the parameters are those of that run; if it has more outputs than
   stems are wanted, they are selected or summed up first (`choose_outputs`), unless the
-  decoder is drawn anew.
+  decoder is drawn anew. With `init.optimizer` = "keep" Adam's moments go along.
 
   Raises:
-    UserError: the weights are missing, damaged or of another architecture.
+    UserError: the weights or moments are missing, damaged or of another architecture.
   """
   config = objective.config
   shardings = jax.tree.map(lambda leaf: leaf.sharding, state_layout(config, mesh))
