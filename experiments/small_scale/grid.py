@@ -173,7 +173,7 @@ def read_grid(file: Path) -> Grid:
     songs = str(PurePosixPath("songs", grid["songs"].get("folder", "")))
     against = {
       arm: settings["against"]
-      for arm, settings in grid.get("arms", {}).items()
+      for arm, settings in _arms(grid).items()
       if "against" in settings
     }
   except KeyError as error:
@@ -184,10 +184,8 @@ def read_grid(file: Path) -> Grid:
 def _tasks(grid: Values) -> Iterator[Task]:
   """Yield the tasks; some come more than once."""
   music, unlabeled = (_music(name, grid[name]) for name in ("songs", "unlabeled"))
-  pretrains = {
-    name: _pretrain(name, table, grid)
-    for name, table in grid.get("pretrain", {}).items()
-  }
+  arms = _arms(grid)
+  pretrains = dict(_pretrains(grid))
 
   def start(name: str) -> Iterator[Task]:
     mixes, pretrain = pretrains[name]
@@ -205,7 +203,7 @@ def _tasks(grid: Values) -> Iterator[Task]:
           )
           yield labels
           for arm in table["arms"]:
-            task = _finetune(grid, table, labels, arm)
+            task = _finetune(grid, table, labels, arm, arms[arm])
             if task.start:
               yield from start(task.start)
             yield task
@@ -222,30 +220,51 @@ def _music(name: str, table: Values) -> Music:
   return Music(name, (), table.get("command", "data_prep.synthetic"), flags)
 
 
+def _arms(grid: Values) -> dict[str, Values]:
+  """Return what each arm changes; one may be like an earlier one in all else."""
+  arms: dict[str, Values] = {}
+  for name, own in grid.get("arms", {}).items():
+    arms[name] = {**arms[own["like"]], **own} if "like" in own else own
+  return arms
+
+
+def _pretrains(grid: Values) -> Iterator[tuple[str, tuple[Mixes, Pretrain]]]:
+  """Yield the pre-trainings by name, each with the task that makes its shards."""
+  tables = grid.get("pretrain", {})
+  common = {k: value for k, value in tables.items() if not isinstance(value, dict)}
+  for name, own in tables.items():
+    if name not in common:
+      yield name, _pretrain(name, {**common, **own}, grid)
+
+
 def _pretrain(name: str, table: Values, grid: Values) -> tuple[Mixes, Pretrain]:
   number = table["mixes"]
   count = None if number == "all" else number
   if not isinstance(count, int | None):
     raise UserError(f'mixes = {number!r}: expected a number or "all"')
   mixes = Mixes(f"mixes-{number}", ("unlabeled",), count, dict(grid["shards"]))
-  config = {key: value for key, value in table.items() if "." in key}
-  config["run.steps"] = table["steps"]
+  config = {**_config(table), "run.steps": table["steps"]}
   size = _size(table)
   seed = table.get("seed", 0)
   return mixes, Pretrain(name, (mixes.name,), size, mixes.name, seed, config)
 
 
-def _finetune(grid: Values, table: Values, labels: Labels, arm: str) -> Finetune:
-  settings = grid["arms"][arm]
+def _finetune(
+  grid: Values, table: Values, labels: Labels, arm: str, settings: Values
+) -> Finetune:
   start = settings.get("from", "")
-  all_keys = {**grid.get("finetune", {}), **settings, **table}
-  config = {key: value for key, value in all_keys.items() if "." in key}
+  config = _config({**grid.get("finetune", {}), **settings, **table})
   size = _size(table)
   name = f"{size}-{arm}-{labels.count}-{labels.seed}"
   needs = (labels.name, start) if start else (labels.name,)
   return Finetune(
     name, needs, arm, size, labels.count, labels.seed, labels.name, start, config
   )
+
+
+def _config(table: Values) -> Values:
+  """Return the keys of a table that are a training's."""
+  return {key: value for key, value in table.items() if "." in key}
 
 
 def _splitting(grid: Values, table: Values, weights: str, pairs: str) -> Splitting:

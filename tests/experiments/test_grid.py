@@ -89,6 +89,30 @@ def test_cells_change_the_configuration_further(tmp_path):
   assert tasks["tiny-pretrained-1-0"].config["run.steps"] == 3
 
 
+def test_an_arm_can_be_like_another(tmp_path):
+  file = tmp_path / "like.toml"
+  arm = '[arms.slow]\nlike = "pretrained"\nagainst = "pretrained"\n"run.steps" = 9\n'
+  cells = TINY.replace('"scratch", "pretrained"', '"slow", "pretrained"')
+  file.write_text(cells.replace("[pretrain.main]", f"{arm}[pretrain.main]"))
+  grid = read_grid(file)
+  slow = next(task for task in grid.tasks if task.name == "tiny-slow-1-0")
+  assert slow.config == {"run.steps": 9, "optimizer.peak_rate": 1e-3}
+  assert slow.start == "main"
+  assert grid.against == {"pretrained": "scratch", "slow": "pretrained"}
+
+
+def test_pre_trainings_have_keys_in_common(tmp_path):
+  file = tmp_path / "common.toml"
+  common = '[pretrain]\nmixes = 9\nsteps = 5\n"run.batch" = 2\n"data.seconds" = 1.5\n'
+  own = '[pretrain.main]\n"run.batch" = 3\n'
+  file.write_text(
+    TINY.replace("[pretrain.main]", common + own).replace("steps = 2\n", "steps = 6\n")
+  )
+  (main,) = (task for task in read_grid(file).tasks if isinstance(task, Pretrain))
+  assert main.mixes == "mixes-4"
+  assert main.config == {"run.steps": 6, "run.batch": 3, "data.seconds": 1.5}
+
+
 @pytest.mark.parametrize("file", sorted(GRIDS.glob("*.toml")), ids=lambda f: f.stem)
 def test_the_grids_of_the_project_can_be_read(file):
   """Each key is one of a training's, with a value that it may have."""
@@ -115,6 +139,7 @@ def test_the_grids_of_the_project_can_be_read(file):
     ("[songs]", "[song]", "unknown key song"),
     ('from = "main"', 'from = "other"', "other is missing"),
     ('arms = ["scratch", "pretrained"]\n[[c', 'arms = ["no"]\n[[c', "no is missing"),
+    ("[arms.scratch]", '[arms.scratch]\nlike = "later"', "later is missing"),
     ("mixes = 4", "", "mixes is missing"),
     ("mixes = 4", 'mixes = "many"', 'a number or "all"'),
     ("[songs]", "[songs", "not valid TOML"),
