@@ -82,8 +82,8 @@ def load_config(place: str) -> dict[str, Any]:
   """Load the values of a configuration from a file that has a function `get_config`.
 
   The file may import its neighbors, as configs/table1.py does with `from configs
-  import finetune`, whatever the current folder is. Where there is no folder `configs`,
-  the files of the package stand in for it.
+  import finetune`, whatever the current folder is, and what lies in the current folder.
+  Where there is no folder `configs`, the files of the package stand in for it.
 
   Args:
     place: "FILE" or "FILE:ARGUMENT"; the argument is passed to `get_config`.
@@ -97,7 +97,7 @@ def load_config(place: str) -> dict[str, Any]:
   name, argument = _split(place)
   path = _find_file(name)
   try:
-    with _importable(path.parent.parent):
+    with _importable(path.parent.parent, Path.cwd()):
       get_config = _load_module(path).get_config
       config = get_config(argument) if argument else get_config()
   except UserError:
@@ -227,13 +227,15 @@ def _load_module(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _importable(root: Path) -> Iterator[None]:
+def _importable(*roots: Path) -> Iterator[None]:
   # At the end: nothing beside a configuration file hides an installed package.
-  sys.path.append(str(root))
+  added = [str(root) for root in roots]
+  sys.path.extend(added)
   try:
     yield
   finally:
-    del sys.path[len(sys.path) - 1 - sys.path[::-1].index(str(root))]
+    for root in added:
+      del sys.path[len(sys.path) - 1 - sys.path[::-1].index(root)]
 
 
 def _reason(error: BaseException) -> str:

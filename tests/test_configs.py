@@ -167,3 +167,24 @@ def test_a_configuration_away_from_its_neighbors_says_what_to_do(
   error = capsys.readouterr().err
   assert "configs" in error
   assert "PYTHONPATH" in error
+
+
+def test_a_configuration_deep_in_a_folder_imports_from_the_current_one(
+  tmp_path, monkeypatch, capsys
+):
+  for name in [n for n in sys.modules if n.startswith("configs")]:
+    monkeypatch.delitem(sys.modules, name)
+  # As of an installed command: the current folder is no place of modules.
+  monkeypatch.setattr(
+    "sys.path", [p for p in sys.path if p not in ("", str(REPOSITORY))]
+  )
+  shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
+  mine = tmp_path / "my" / "own" / "run.py"
+  mine.parent.mkdir(parents=True)
+  shutil.copy(REPOSITORY / "configs" / "table1.py", mine)
+  monkeypatch.chdir(tmp_path)
+  before = list(sys.path)
+  arguments = ["--config=my/own/run.py:M1", "--workdir=run", "--config.run.batch=0"]
+  assert main(["main", *arguments]) == 1
+  assert "run.batch must be positive" in capsys.readouterr().err
+  assert sys.path == before
