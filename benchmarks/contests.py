@@ -54,9 +54,9 @@ def products(tiny: bool = False) -> Rows:
   tasks = {
     dtype: ours.matrix_product(length, dtype).run for dtype in ("bfloat16", "float32")
   }
-  peak = peak_flops(jax.devices()[0])
   rows = _in_turns(tasks)
-  for row in rows:
+  for row, dtype in zip(rows, tasks, strict=True):
+    peak = peak_flops(jax.devices()[0], dtype)
     row |= _speed(2 * length**3 / row["median_seconds"], peak)
   return {"rows": rows}
 

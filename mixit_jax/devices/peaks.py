@@ -2,8 +2,10 @@
 
 Operations on dense bfloat16 matrices with sums in float32. NVIDIA: the data sheets of
 each product and the white papers of Ampere and Ada (GeForce). They often show the
-speed with sparsity, which is twice as much. TPU: the page of each version in the
-documentation of Google Cloud, which tells the speed of a chip.
+speed with sparsity, which is twice as much; that of TF32, in which JAX multiplies
+float32 matrices there, is half as much on all of them. TPU: the page of each version in
+the documentation of Google Cloud, which tells the speed of a chip. They multiply
+float32 matrices as bfloat16.
 
 JAX's devices are whole chips but for TPU v2, v3 and 7x, where a chip of two cores is
 two devices: the table has half a chip for them. (So is a described v4 without
@@ -45,9 +47,16 @@ _KINDS = tuple(
 )
 
 
-def peak_flops(device: jax.Device) -> float | None:
-  """Return the peak of a device in operations per second; None if unknown."""
-  return _find(device)[0]
+def peak_flops(device: jax.Device, dtype: str = "bfloat16") -> float | None:
+  """Return the peak of a device in operations per second; None if unknown.
+
+  Args:
+    device: whose peak.
+    dtype: of the matrices; of "float32" at JAX's usual precision.
+  """
+  peak = _find(device)[0]
+  slower = dtype == "float32" and not device.device_kind.startswith("TPU")
+  return peak / 2 if peak and slower else peak
 
 
 def link_bandwidth(device: jax.Device) -> float | None:

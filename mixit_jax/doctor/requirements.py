@@ -71,7 +71,7 @@ def _checks(
   if not programs:
     return
   program = programs[0]
-  peak = speed.peak or peak_flops(mesh.devices.flat[0])
+  peak = speed.peak or peak_flops(mesh.devices.flat[0], objective.model.dtype)
   yield Check("memory of each device", fits)
   yield Check("operations", lambda: _operations_line(program))
   if mesh.devices.size > 1:

@@ -21,7 +21,8 @@ class Meter:
     self._flops = step_flops(
       config.model, config.example_samples, self._batch, config.frozen
     )
-    peaks = [peak_flops(device) or 0.0 for device in mesh.devices.flat]
+    dtype = config.model.dtype
+    peaks = [peak_flops(device, dtype) or 0.0 for device in mesh.devices.flat]
     self._peak = sum(peaks) if all(peaks) else None
     self.pause()
 

@@ -6,8 +6,8 @@ import pytest
 from mixit_jax.devices.peaks import peak_flops
 
 
-def of_kind(kind):
-  return peak_flops(SimpleNamespace(platform="gpu", device_kind=kind))
+def of_kind(kind, dtype="bfloat16"):
+  return peak_flops(SimpleNamespace(device_kind=kind), dtype)
 
 
 # Kinds of TPUs are those of the topologies that libtpu describes, of GPUs the names
@@ -56,5 +56,14 @@ def test_devices_with_similar_names_have_no_known_peak(kind):
   assert of_kind(kind) is None
 
 
+@pytest.mark.parametrize(
+  ("kind", "share"), [("NVIDIA H100 80GB HBM3", 0.5), ("TPU v5 lite", 1), ("TPU v2", 1)]
+)
+def test_gpus_multiply_float32_at_half_the_speed(kind, share):
+  assert of_kind(kind, "float32") == share * of_kind(kind)
+  assert of_kind(kind, "auto") == of_kind(kind)
+
+
 def test_a_cpu_has_no_known_peak():
   assert peak_flops(jax.devices("cpu")[0]) is None
+  assert peak_flops(jax.devices("cpu")[0], "float32") is None

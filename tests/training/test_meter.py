@@ -22,7 +22,7 @@ def clock(monkeypatch):
 
 
 def test_speed_since_the_last_reading(clock, monkeypatch):
-  monkeypatch.setattr(module, "peak_flops", lambda device: 1e9)
+  monkeypatch.setattr(module, "peak_flops", lambda device, dtype: 1e9)
   config = pretrain_config(Path(), batch=8)
   meter = Meter(config, make_mesh())
   for _ in range(2):  # the second reading must not know of the first
