@@ -97,8 +97,10 @@ def page(browser, song):
 
 
 def control(page, name):
-  """The button or slider that screen readers call so."""
-  found = page.find_element("css selector", f"main [aria-label='{name}']")
+  """The button or slider that screen readers call so, from the next frame on."""
+  label = f"main [aria-label='{name}']"
+  wait_for(lambda: page.find_elements("css selector", label))
+  found = page.find_element("css selector", label)
   assert found.is_displayed()
   return found
 
