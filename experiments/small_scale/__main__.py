@@ -4,7 +4,8 @@
 
 The grid is a file of experiments/small_scale/grids. Finished rows lie in
 OUT/results.json; results.md and figures follow from it. After an interruption of any
-kind the same command continues. A worker takes one processor and 1.5 GiB of memory.
+kind the same command continues. Workers share the processors; each takes 1.5 GiB of
+memory.
 
     python -m experiments.small_scale --out=runs/evidence/own --grid=own \
       --songs=DIR --unlabeled=DIR
@@ -22,6 +23,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from data_prep.command import positive_float, positive_int
+from data_prep.resources import processors
 from experiments.small_scale.grid import Task, read_grid
 from experiments.small_scale.report import write_report
 from experiments.small_scale.results import Results
@@ -72,7 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
   results = Results(flags.out / "results.json")
   own = {"songs": flags.songs, "unlabeled": flags.unlabeled}
   given = {name: folder for name, folder in own.items() if folder}
-  worker = Worker(flags.out.resolve(), grid.songs, given)
+  threads = max(1, processors() // flags.workers)
+  worker = Worker(flags.out.resolve(), grid.songs, given, threads)
   waiting = [t for t in tasks if not (worker.is_prepared(t) or results.has(t))]
   if flags.list:
     for task in tasks:

@@ -33,12 +33,9 @@ from mixit_jax.files import read_json
 
 SCORES = ("usdr_mdx", "usdr_per_channel", "csdr")  # of every stem, in dB
 TRAINING = Path(__file__).with_name("training.py")
-# One thread for each process: as many trainings as processors run beside each other.
-SINGLE = {
-  "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-  "OMP_NUM_THREADS": "1",
-  "OPENBLAS_NUM_THREADS": "1",
-}
+# Threads of one training wait for each other; trainings beside each other do not.
+SINGLE = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+THREADS = ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # the first is XLA's
 
 
 class StoppedError(Exception):
@@ -49,7 +46,11 @@ class Worker:
   """Does tasks in a folder."""
 
   def __init__(
-    self, folder: Path, songs: str = "songs", own: Mapping[str, Path] | None = None
+    self,
+    folder: Path,
+    songs: str = "songs",
+    own: Mapping[str, Path] | None = None,
+    threads: int = 1,
   ):
     """Take the folder that holds data, runs and logs.
 
@@ -57,10 +58,14 @@ class Worker:
       folder: of the work.
       songs: where train/, valid/ and test/ of the labeled songs lie in it.
       own: folders of the user's, by the names of the tasks that would make such music.
+      threads: of each command.
     """
     self.folder = folder
     self.own = own or {}
     self.songs = folder / ("songs" if "songs" in self.own else songs)
+    self.environment = dict.fromkeys(THREADS, str(threads))
+    if threads == 1:
+      self.environment |= SINGLE
     self.stopping = threading.Event()
     self._processes: set[subprocess.Popen[bytes]] = set()
     self._lock = threading.Lock()
@@ -241,7 +246,7 @@ class Worker:
           stdout=stream,
           stderr=stream,
           stdin=subprocess.DEVNULL,
-          env={**os.environ, **SINGLE},
+          env=os.environ | self.environment,
         )
         self._processes.add(process)
       try:

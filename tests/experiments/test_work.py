@@ -4,6 +4,7 @@ import fcntl
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,22 @@ def test_a_worker_that_waits_can_be_stopped(tmp_path, orphan):
   with pytest.raises(StoppedError):
     worker._run(MIXES, ["this"])
   assert orphan.poll() is None
+
+
+COUNT = """
+from pathlib import Path
+import jax
+jax.block_until_ready(jax.jit(lambda x: x + 1)(1.0))
+names = [task.read_text() for task in Path("/proc/self/task").glob("*/comm")]
+print(sum("XLAEigen" in name for name in names))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="shows no threads")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_command_computes_with_as_many_threads(tmp_path, monkeypatch, threads):
+  (tmp_path / "count_threads.py").write_text(COUNT)
+  monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+  monkeypatch.delenv("XLA_FLAGS", raising=False)
+  Worker(tmp_path, threads=threads)._run(MIXES, ["count_threads"])
+  assert int((tmp_path / "logs/unlabeled.txt").read_text()) == threads
